@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The stats page: a file in the runtime folder, NAME.stats, that the server maps shared and tools
+ * read without asking it. It describes itself: a directory of named words and histograms, so that
+ * a reader of another version finds what it knows. Single-writer words; readers never block a
+ * writer. It outlives the process, and the lock on it says whether its server lives.
+ *
+ * Floors: above request (counters), beside transport (its counters are listed by address alone).
+ */
+#ifndef LLR_OBSERVE_STATS_H
+#define LLR_OBSERVE_STATS_H
+
+#include "base/histogram.h"
+#include "request/counters.h"
+#include "transport/transport.h"
+
+#include <llrph/error.h>
+
+#define LLR_STATS_BITS 6U /* precision of histograms: 3 % */
+
+/* Per method and worker; single writer: the worker. */
+struct llr_method_stats {
+	uint64_t requests; /* handlers started */
+	uint64_t failed;   /* answered 4xx or 5xx */
+	uint64_t latency[LLR_HISTOGRAM_COUNT(
+		LLR_STATS_BITS)]; /* ns from receipt to the reply's commit */
+	uint64_t service[LLR_HISTOGRAM_COUNT(LLR_STATS_BITS)]; /* ns in the handler */
+};
+
+struct llr_stats_shape {
+	const char *name;             /* the server's */
+	unsigned int worker_count;    /* 1..LLR_WORKERS_MAX */
+	unsigned int listener_count;  /* for each worker */
+	const char *const *listeners; /* URIs; borrowed during the call */
+	unsigned int method_count;
+	const char *const *methods; /* full names; borrowed during the call */
+};
+
+struct llr_stats; /* a page, mapped for writing (server) or reading (tool) */
+
+/*
+ * Creates NAME.stats in the runtime folder (made if missing, mode 0755), takes an exclusive lock
+ * that lasts as long as any process of this server, and lays the page out.
+ * -EEXIST: a living server has the name; -EACCES, -ENOENT, -ENOSPC: error names the remedy.
+ */
+int llr_stats_create(struct llr_stats **stats, const struct llr_stats_shape *shape,
+		     struct llrph_error *error);
+/* A page in private memory alone, for tests and for engines without a name. */
+int llr_stats_create_private(struct llr_stats **stats, const struct llr_stats_shape *shape,
+			     struct llrph_error *error);
+void llr_stats_close(struct llr_stats *stats);
+
+/* Where the writers write; valid until close, also in children of fork. */
+struct llr_counters *llr_stats_counters(struct llr_stats *stats, unsigned int worker);
+struct llr_transport_counters *llr_stats_transport(struct llr_stats *stats, unsigned int worker,
+						   unsigned int listener);
+struct llr_method_stats *llr_stats_method(struct llr_stats *stats, unsigned int worker,
+					  unsigned int method);
+/* A service's own counter, e.g. "book.unknown_ref": taken before the first request. NULL: full. */
+uint64_t *llr_stats_word(struct llr_stats *stats, unsigned int worker, const char *name);
+/* One line of text that tools show: a step down that was taken. Up to 16, then the last counts. */
+void llr_stats_fallback(struct llr_stats *stats, const char *text);
+
+/* The runtime folder: $LLRPH_RUNTIME_DIR, else /run/llrph for root, else $XDG_RUNTIME_DIR/llrph. */
+int llr_runtime_path(char *path, size_t size, const char *name, const char *suffix,
+		     struct llrph_error *error);
+
+/* Reading, for tools. */
+int llr_stats_open(struct llr_stats **stats, const char *name, struct llrph_error *error);
+/* Prints for people, or as one JSON object; to standard output. */
+void llr_stats_print(const struct llr_stats *stats, int json);
+
+#endif
