@@ -27,6 +27,8 @@ struct llr_clock {
 /* Calibrates for about 10 ms where the TSC is invariant. */
 void llr_clock_init(struct llr_clock *clock);
 void llr_clock_init_virtual(struct llr_clock *clock, const uint64_t *virtual_ns);
+/* Sets base and scale if the CPU's counter can be trusted. One file for each architecture. */
+void llr_clock_calibrate(struct llr_clock *clock);
 /* "tsc", "clock_gettime" or "virtual". */
 const char *llr_clock_source(const struct llr_clock *clock);
 

@@ -18,8 +18,10 @@ typedef uint32_t (*llr_crc32c_fn)(uint32_t crc, const void *bytes, size_t size);
 extern llr_crc32c_fn llr_crc32c;
 
 uint32_t llr_crc32c_portable(uint32_t crc, const void *bytes, size_t size);
-/* The instruction's; NULL where this build or CPU has none. */
+/* The instruction's; NULL where this build or CPU has none. One file for each architecture. */
 llr_crc32c_fn llr_crc32c_native(void);
-const char *llr_crc32c_name(void); /* "sse4.2", "armv8" or "portable" */
+const char *llr_crc32c_native_name(void);
+/* The name of what llr_crc32c is: "sse4.2", "armv8" or "portable". */
+const char *llr_crc32c_name(void);
 
 #endif

@@ -7,7 +7,7 @@
  * mmap or brk aborts, but between llr_thaw_begin() and llr_thaw_end(): attaching a shared-memory
  * client maps the lane that it brings, which is the one thing that cannot be taken before.
  *
- * Thread: set-up's. Freeze state is per process.
+ * Thread: any that sets something up. Freezing is the process's, thawing the calling thread's.
  */
 #ifndef LLR_BASE_MEMORY_H
 #define LLR_BASE_MEMORY_H
@@ -26,7 +26,8 @@ struct llr_memory_line {
 	const char *what;
 	size_t size; /* bytes, all mappings of that purpose together */
 };
-/* Lines so far; returns their count and sets lines to the library's own table. */
+/* What was taken so far, also if it was given back since; returns the count of lines and sets lines
+ * to the library's own table. */
 unsigned int llr_memory_lines(const struct llr_memory_line **lines);
 size_t llr_memory_total(void);
 
