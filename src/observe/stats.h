@@ -11,6 +11,7 @@
 #define LLR_OBSERVE_STATS_H
 
 #include "base/histogram.h"
+#include "base/runtime.h"
 #include "request/counters.h"
 #include "transport/transport.h"
 
@@ -60,10 +61,6 @@ struct llr_method_stats *llr_stats_method(struct llr_stats *stats, unsigned int 
 uint64_t *llr_stats_word(struct llr_stats *stats, unsigned int worker, const char *name);
 /* One line of text that tools show: a step down that was taken. Up to 16, then the last counts. */
 void llr_stats_fallback(struct llr_stats *stats, const char *text);
-
-/* The runtime folder: $LLRPH_RUNTIME_DIR, else /run/llrph for root, else $XDG_RUNTIME_DIR/llrph. */
-int llr_runtime_path(char *path, size_t size, const char *name, const char *suffix,
-		     struct llrph_error *error);
 
 /* Reading, for tools. */
 int llr_stats_open(struct llr_stats **stats, const char *name, struct llrph_error *error);
