@@ -31,9 +31,11 @@ _Static_assert(sizeof(struct llr_address) == 24, "compared with memcmp: no paddi
 struct llr_peer {
 	struct llr_address address; /* datagram, TCP: the sender's; shm: family 0 */
 	void *link;                 /* the transport's own: connection, lane; NULL on datagrams */
-	void *session; /* connected: what the framing bound to it; shares; NULL: nothing */
-	uint32_t mtu;  /* bytes that one datagram to it may have; 0: no such limit */
-	uint32_t uid;  /* shm: its uid; else UINT32_MAX */
+	void *session;  /* connected: what the framing bound to it; shares; NULL: nothing */
+	uint32_t mtu;   /* bytes that one datagram to it may have; 0: no such limit */
+	uint32_t uid;   /* shm: its uid; else UINT32_MAX */
+	uint32_t index; /* connected: of the connection or lane within its transport; a lane's is
+			   stable across its worker's death */
 };
 
 enum llr_span_flag {
