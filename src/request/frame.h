@@ -125,7 +125,7 @@ enum llr_frame_verdict llr_frame_peek(const uint8_t *bytes, size_t size, unsigne
 
 /*
  * Finds extension blocks, fragment block and payload of a REQUEST or REPLY behind its route block.
- * first_part: extension blocks stand in the part at offset 0 alone.
+ * Extension blocks stand in the part at offset 0 alone.
  * Returns LLR_FRAME_OK; LLR_FRAME_BAD_FRAGMENT; LLR_FRAME_BAD_FLAGS where EXT was not granted; and
  * sets *ext_broken where blocks are malformed (a 400, no rejection).
  */
