@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The server inside a program of one's own: open endpoints, register services, call the turn.
+ * The server inside a program of one's own: open endpoints, register services,
+ * start, call the turn.
  * `llrph serve` is the same engine with a supervisor and workers around it.
  */
 #ifndef LLRPH_ENGINE_H
@@ -49,7 +50,7 @@ LLRPH_EXPORT int llrph_engine_open(struct llrph_engine **engine,
 				   struct llrph_error *error) LLRPH_MUST_CHECK;
 
 /**
- * llrph_engine_register() - add a service; before the first turn.
+ * llrph_engine_register() - add a service; before start.
  * @engine:  the engine
  * @service: borrowed for the engine's life
  * @options: passed to the service's open function; NULL: ""
@@ -66,7 +67,7 @@ LLRPH_EXPORT int llrph_engine_register(struct llrph_engine *engine,
 				       struct llrph_error *error) LLRPH_MUST_CHECK;
 
 /**
- * llrph_engine_listen() - open an endpoint; before the first turn.
+ * llrph_engine_listen() - open an endpoint; before start.
  * @engine:  the engine
  * @uri:     shm:NAME, udp:HOST:PORT or tcp:HOST:PORT; port 0 lets the kernel choose
  * @error:   filled on failure; may be NULL
@@ -93,8 +94,23 @@ LLRPH_EXPORT const char *llrph_engine_endpoint(const struct llrph_engine *engine
 					       unsigned int index);
 
 /**
+ * llrph_engine_start() - all services and endpoints are there: lay out the stats page, freeze
+ * memory.
+ * @engine:  the engine, with at least one endpoint and one service
+ * @error:   filled on failure; may be NULL
+ *
+ * Thread:   owner of @engine.   Blocks: no.   Allocates: yes, for the last time.
+ * Owns:     nothing.
+ * Since:    0.1
+ * Return:   0; -EINVAL no endpoint or no service; -EEXIST another server has the name; what making
+ *           the stats page in the runtime folder met.
+ */
+LLRPH_EXPORT int llrph_engine_start(struct llrph_engine *engine,
+				    struct llrph_error *error) LLRPH_MUST_CHECK;
+
+/**
  * llrph_engine_turn() - receive what is there, run it, send what came of it.
- * @engine:  the engine
+ * @engine:  the engine, started
  *
  * Thread:   owner of @engine.   Blocks: never.   Allocates: never.
  * Owns:     nothing.

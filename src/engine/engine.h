@@ -46,6 +46,8 @@ int llr_engine_attach(struct llrph_engine *engine, struct llr_transport *transpo
  * a dead worker (RUNNING slots are answered 500), then freezes memory.
  */
 int llr_engine_start(struct llrph_engine *engine, struct llrph_error *error);
+/* Another descriptor that ends llrph_engine_wait() when it is readable; after start. */
+int llr_wait_add(struct llrph_engine *engine, int fd);
 /* Requests that are deferred, for draining. */
 unsigned int llr_engine_deferred_count(const struct llrph_engine *engine);
 

@@ -89,6 +89,10 @@ struct llr_session_datagram {
 	uint8_t *replies_bytes; /* borrows from the pages, as the next two */
 	uint8_t *bitmap;
 	uint8_t *message; /* max_message bytes */
+	uint64_t repeat_sequence; /* the fragmented repeat that was answered last, */
+	uint64_t repeat_ns;       /* and when: its other parts are not answered again */
+	uint64_t trace_sequence;  /* whose trace context this is: */
+	uint8_t trace[LLR_TRACE_SIZE];
 };
 
 /* How large a table is. */
