@@ -14,10 +14,15 @@
  * - span.wanted: the next span of that peer comes when so many bytes lie there contiguously, or the
  *   most that message_max allows: above it, whatever has come (the framing then streams). While a
  *   message is partial its bytes lie in a buffer borrowed from a pool.
- * - consumed must be a multiple of 16 unless all of the span was consumed.
- * - tx_commit pads to a multiple of 16. What the kernel does not take is kept in a bounded buffer;
- *   until it is gone the connection is not read, and tx_reserve says -EAGAIN in the connect role.
- *   In the listen role more than the bound, or no progress for 10 s, ends the connection (evicted).
+ * - span.bytes is aligned as its position in the stream: its address modulo 16 is the position
+ *   modulo 16. So where a span does not start on a multiple of 16 and no message is under way, the
+ *   bytes up to the next multiple are padding that comes late.
+ * - Leaving bytes with wanted at most their count is back-pressure: they come again, once what is
+ *   committed to that peer has left, without waiting for more.
+ * - tx_commit pads to a multiple of 16. What the kernel does not take is kept in a bounded buffer.
+ *   Listen role: until it is gone the connection is not read; more than the bound, or no progress
+ *   for 10 s, ends the connection (evicted). Connect role: until it is gone tx_reserve says
+ *   -EAGAIN; it is read all the same, else both sides could wait for each other for ever.
  * - A partial message older than 10 s, from its first byte, ends the connection (evicted).
  * - drop: the connection is not read any more; what was committed is sent (for 10 s at most), then
  *   it is closed. Its LLR_SPAN_CLOSED comes with a later burst: the framing lets go there, not at
