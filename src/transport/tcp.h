@@ -44,9 +44,9 @@
 int llr_tcp_socket(const struct llr_uri *uri, bool reuse_port, int *fd, struct llrph_error *error);
 
 struct llr_tcp_setup {
-	int fd;                                  /* listening; the transport's from success on */
-	const char *uri;                         /* to print; borrowed; NULL: ask the socket */
-	const struct llr_allow *allow;           /* borrows; NULL: all */
+	int fd;                        /* listening; the transport's from success on */
+	const char *uri;               /* for errors; borrowed during the call; may be NULL */
+	const struct llr_allow *allow; /* borrows; NULL: all */
 	struct llr_transport_counters *counters; /* borrows */
 	const struct llr_clock *clock;           /* borrows */
 	uint32_t connections_max;                /* at least 1; those beyond wait to be accepted */

@@ -35,9 +35,9 @@
 int llr_udp_socket(const struct llr_uri *uri, bool reuse_port, int *fd, struct llrph_error *error);
 
 struct llr_udp_setup {
-	int fd;                                  /* the transport's from success on */
-	const char *uri;                         /* to print; borrowed; NULL: ask the socket */
-	const struct llr_allow *allow;           /* borrows; NULL: all */
+	int fd;                        /* the transport's from success on */
+	const char *uri;               /* for errors; borrowed during the call; may be NULL */
+	const struct llr_allow *allow; /* borrows; NULL: all */
 	struct llr_transport_counters *counters; /* borrows */
 	const struct llr_clock *clock;           /* borrows */
 };
