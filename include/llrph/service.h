@@ -188,6 +188,20 @@ LLRPH_EXPORT int llrph_deferred_reply(struct llrph_deferred *deferred, int statu
 				      const void *payload, uint32_t size, unsigned int flags);
 
 /**
+ * llrph_service_counter() - a word on the server's stats page for a service to count in.
+ * @name:    "service.what", up to 31 bytes, e.g. "book.unknown_ref"; copied
+ *
+ * Only from a service's open or recover function. The word is this worker's own: add to it and
+ * store to it plainly, from the worker's thread alone; tools read it without asking.
+ *
+ * Thread:   the worker's, inside open or recover.   Blocks: never.   Allocates: never.
+ * Owns:     the word is the library's, valid until the service's close.
+ * Since:    0.1
+ * Return:   the word; NULL: no room for more, or no server is being set up: count privately.
+ */
+LLRPH_EXPORT uint64_t *llrph_service_counter(const char *name);
+
+/**
  * llrph_route() - the 32-bit route of a method's full name (FNV-1a, 32 bits, offset 2166136261).
  * @method:  "package.Service/Method", UTF-8
  *
