@@ -29,22 +29,30 @@ enum llr_trait {
 
 /*
  * Words that a transport counts; single writer, its owner. They live where the owner of the
- * transport says (the stats page), so that tools read them without asking.
+ * transport says (the stats page), so that tools read them without asking. The table makes the
+ * struct, the names on the stats page and the man page's section.
  */
+/* clang-format off */
+#define LLR_TRANSPORT_COUNTER_TABLE(X)                                                             \
+	X(rx_spans,      "datagrams, reads or records received")                                           \
+	X(rx_bytes,      "bytes received")                                                                 \
+	X(tx_spans,      "datagrams, writes or records sent")                                              \
+	X(tx_bytes,      "bytes sent")                                                                     \
+	X(rx_denied,     "datagrams or connections from outside --allow")                                  \
+	X(rx_broken,     "shm: indices or lengths that made no sense; the lane was ended")                 \
+	X(rx_truncated,  "datagrams above the receive buffer")                                             \
+	X(tx_failed,     "datagrams or bytes that the kernel refused for good")                            \
+	X(tx_deferred,   "times that the kernel or the peer had no room")                                  \
+	X(accepted,      "connections or lanes taken in")                                                  \
+	X(closed,        "connections or lanes that ended")                                                \
+	X(accept_paused, "times that accept stopped for want of descriptors or memory")                    \
+	X(evicted,       "connections shown the door: slow reader, slow sender")
+/* clang-format on */
+
 struct llr_transport_counters {
-	uint64_t rx_spans;
-	uint64_t rx_bytes;
-	uint64_t tx_spans; /* datagrams, writes or records */
-	uint64_t tx_bytes;
-	uint64_t rx_denied;     /* senders outside --allow */
-	uint64_t rx_broken;     /* shm: indices or lengths that make no sense; the lane was ended */
-	uint64_t rx_truncated;  /* datagrams above the receive buffer */
-	uint64_t tx_failed;     /* datagrams or bytes that the kernel refused for good */
-	uint64_t tx_deferred;   /* times that the kernel or peer had no room */
-	uint64_t accepted;      /* connections or lanes taken in */
-	uint64_t closed;        /* connections or lanes that ended */
-	uint64_t accept_paused; /* times that accept stopped for want of descriptors or memory */
-	uint64_t evicted;       /* connections shown the door: slow reader, slow sender */
+#define LLR_TRANSPORT_COUNTER_FIELD(name, text) uint64_t name;
+	LLR_TRANSPORT_COUNTER_TABLE(LLR_TRANSPORT_COUNTER_FIELD)
+#undef LLR_TRANSPORT_COUNTER_FIELD
 };
 
 struct llr_transport_ops {
