@@ -16,6 +16,8 @@
 #include "transport/transport.h"
 
 #include <llrph/error.h>
+#include <stdbool.h>
+#include <stdio.h>
 
 #define LLR_STATS_BITS 6U /* precision of histograms: 3 % */
 
@@ -37,18 +39,20 @@ struct llr_stats_shape {
 	const char *const *methods; /* full names; borrowed during the call */
 };
 
-struct llr_stats; /* a page, mapped for writing (server) or reading (tool) */
+struct llr_stats; /* a page, mapped for writing (server) or copied for reading (tool) */
 
 /*
- * Creates NAME.stats in the runtime folder (made if missing, mode 0755), takes an exclusive lock
- * that lasts as long as any process of this server, and lays the page out.
+ * Creates NAME.stats in the runtime folder, takes an exclusive lock that lasts as long as any
+ * process of this server (children of fork hold it too, those that exec do not), and lays the page
+ * out. The last server's page, if it is dead, is replaced; readers that have it open keep it.
  * -EEXIST: a living server has the name; -EACCES, -ENOENT, -ENOSPC: error names the remedy.
  */
 int llr_stats_create(struct llr_stats **stats, const struct llr_stats_shape *shape,
 		     struct llrph_error *error);
-/* A page in private memory alone, for tests and for engines without a name. */
+/* A page in memory alone, for tests and for engines without a name; children of fork share it. */
 int llr_stats_create_private(struct llr_stats **stats, const struct llr_stats_shape *shape,
 			     struct llrph_error *error);
+/* Lets go of it; NULL is allowed. The page stays in the folder and tells of its dead server. */
 void llr_stats_close(struct llr_stats *stats);
 
 /* Where the writers write; valid until close, also in children of fork. */
@@ -57,14 +61,33 @@ struct llr_transport_counters *llr_stats_transport(struct llr_stats *stats, unsi
 						   unsigned int listener);
 struct llr_method_stats *llr_stats_method(struct llr_stats *stats, unsigned int worker,
 					  unsigned int method);
-/* A service's own counter, e.g. "book.unknown_ref": taken before the first request. NULL: full. */
+/*
+ * A service's own counter, e.g. "book.unknown_ref" (39 bytes at most): taken before the first
+ * request. The same name is the same word, whoever asks and after a worker's death too.
+ * NULL: all 32 are taken.
+ */
 uint64_t *llr_stats_word(struct llr_stats *stats, unsigned int worker, const char *name);
-/* One line of text that tools show: a step down that was taken. Up to 16, then the last counts. */
+/*
+ * One line of text that tools show: a step down that was taken. The same line is kept once; 16 are
+ * kept in all, of further ones their number. Any process of the server.
+ */
 void llr_stats_fallback(struct llr_stats *stats, const char *text);
 
-/* Reading, for tools. */
+/*
+ * Reading, for tools: a copy of the page as it is now, checked. What other processes count
+ * meanwhile is in it word by word, not all of one instant. -ENOENT no such page; -EPROTO truncated,
+ * damaged or another version's; -EACCES.
+ */
 int llr_stats_open(struct llr_stats **stats, const char *name, struct llrph_error *error);
-/* Prints for people, or as one JSON object; to standard output. */
-void llr_stats_print(const struct llr_stats *stats, int json);
+/* Whether a process of its server lived when the page was opened. */
+bool llr_stats_is_live(const struct llr_stats *stats);
+
+enum llr_stats_format {
+	LLR_STATS_TEXT,     /* for people; what is zero is left out */
+	LLR_STATS_TEXT_ALL, /* the same with zeros */
+	LLR_STATS_JSON,     /* one object with everything */
+};
+/* A page that llr_stats_open() gave. */
+void llr_stats_print(const struct llr_stats *stats, FILE *out, enum llr_stats_format format);
 
 #endif
