@@ -28,10 +28,11 @@
 #define LLR_DEFERRED_MAX       1024U        /* requests answered later, a worker */
 #define LLR_SESSION_IDLE_NS    30000000000U /* 30 s: the protocol's */
 #define LLR_REASSEMBLY_IDLE_NS 100000000U   /* 100 ms: the protocol's */
-#define LLR_REPEAT_NS 1000000U                 /* parts of one repeat that come together: 1 ms */
-#define LLR_RETRY_US 10000U                    /* 429, 503: a new try makes sense after 10 ms */
+#define LLR_REPEAT_NS          1000000U     /* parts of one repeat that come together: 1 ms */
+#define LLR_RETRY_US           10000U       /* 429, 503: a new try makes sense after 10 ms */
 #define LLR_COOKIE_PERIOD_NS   10000000000U /* the secret changes; the one before counts too */
 #define LLR_SPIN_NS            35000U       /* what a wake-up costs here: spin so long first */
 #define LLR_SILENT_POLL_NS     10000U       /* silent endpoints are looked at this often */
+#define LLR_BUSY_NS            100000U /* an endpoint is silent when nothing came for so long */
 
 #endif
