@@ -99,6 +99,8 @@ enum llr_frame_verdict llr_frame_decode(uint8_t *bytes, size_t size, unsigned in
 	frame->trace = NULL;
 	frame->payload = bytes + LLR_HEAD_SIZE;
 	frame->payload_size = frame->length - LLR_ROUTE_SIZE;
+	if ((frame->flags & LLR_FLAG_FRAGMENT) != 0 && frame->payload_size < LLR_FRAGMENT_SIZE)
+		return LLR_FRAME_BAD_FRAGMENT;
 	return LLR_FRAME_OK;
 }
 
