@@ -111,12 +111,12 @@ int llr_handover_receive(int socket, void *message, size_t size, int *fds, unsig
 	came = take_fds(&header, fds, fd_count);
 	if (received == 0 && came == 0)
 		return 0;
-	if ((size_t)received != size || (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 ||
-	    (came != 0 && came != fd_count)) {
-		llr_handover_close_fds(fds, fd_count);
-		return -EPROTO;
-	}
-	return 1;
+	if (came != fd_count || (header.msg_flags & MSG_CTRUNC) != 0)
+		llr_handover_close_fds(fds, fd_count); /* too many, or this process has none left */
+	if ((size_t)received == size && (header.msg_flags & MSG_TRUNC) == 0)
+		return 1;
+	llr_handover_close_fds(fds, fd_count);
+	return -EPROTO;
 }
 
 static int wait_readable(int socket, uint64_t deadline_ns)
@@ -196,8 +196,11 @@ static int check_answer(struct llr_handover *handover, struct llrph_error *error
 	if (answer->code < 0)
 		return llr_error_set(error, answer->code, "%s", answer->text);
 	file_size = llr_lane_file_size(&answer->shape);
-	if (answer->code != 0 || handover->fds[LLR_HANDOVER_LAST] < 0 ||
-	    answer->start % LLR_LANE_UNIT != 0 || !llr_lane_shape_is_good(&answer->shape) ||
+	if (handover->fds[LLR_HANDOVER_LAST] < 0)
+		return llr_error_set(error, -EMFILE,
+				     "no descriptors left for a lane: raise the limit (ulimit -n)");
+	if (answer->code != 0 || answer->start % LLR_LANE_UNIT != 0 ||
+	    !llr_lane_shape_is_good(&answer->shape) ||
 	    !llr_lane_is_sealed(handover->fds[LLR_HANDOVER_REQUEST], file_size) ||
 	    !llr_lane_is_sealed(handover->fds[LLR_HANDOVER_REPLY], file_size))
 		return llr_error_set(error, -EPROTO, "the server handed over a broken lane");

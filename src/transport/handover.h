@@ -18,8 +18,8 @@
 
 #include <llrph/error.h>
 
-#define LLR_HANDOVER_MAGIC   0x4e4c5250U /* "PRLN" */
-#define LLR_HANDOVER_VERSION 1U
+#define LLR_HANDOVER_MAGIC     0x4e4c5250U /* "PRLN" */
+#define LLR_HANDOVER_VERSION   1U
 #define LLR_HANDOVER_TEXT_SIZE 224U
 
 enum llr_handover_flag {
@@ -79,7 +79,8 @@ struct llr_lane_order {
 int llr_handover_send(int socket, const void *message, size_t size, const int *fds,
 		      unsigned int fd_count);
 /*
- * Takes one message of exactly size bytes and fd_count descriptors (all -1 where none came).
+ * Takes one message of exactly size bytes, and fd_count descriptors: all, or -1 each where fewer
+ * came than were asked for or this process has none left.
  * 1; 0: the other side has closed; -EAGAIN nothing there; -EPROTO something else came (and was
  * thrown away, descriptors closed); other negative codes: the other side is gone.
  */

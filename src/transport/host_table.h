@@ -18,6 +18,7 @@
 #define LLR_TRANSPORT_HOST_TABLE_H
 
 #include "base/clock.h"
+#include "base/runtime.h"
 #include "transport/handover.h"
 #include "transport/host.h"
 #include "transport/lane.h"
@@ -25,10 +26,10 @@
 #include <sys/types.h>
 #include <sys/un.h>
 
-#define LLR_HOST_UIDS_MAX   64U
-#define LLR_HOST_PENDING    64U /* connections that have not said hello yet; the oldest gives way */
-#define LLR_HOST_HELLO_NS   1000000000U /* how long they may take */
-#define LLR_HOST_STAGGER    4096U       /* rings' starts are spread over a page: one cache set each */
+#define LLR_HOST_UIDS_MAX 64U
+#define LLR_HOST_PENDING  64U /* connections that have not said hello yet; the oldest gives way */
+#define LLR_HOST_HELLO_NS 1000000000U /* how long they may take */
+#define LLR_HOST_STAGGER  4096U       /* rings' starts are spread over a page: one cache set each */
 
 enum llr_lane_state {
 	LLR_LANE_FREE,
@@ -50,9 +51,10 @@ struct llr_lane_slot {
 	uint32_t generation;
 	uint32_t uid;
 	uint32_t worker;
-	uint32_t flags;                  /* enum llr_handover_flag: the client's */
+	uint32_t flags; /* enum llr_handover_flag: the client's */
 	enum llr_lane_state state;
-	enum llr_lane_order_kind owed;   /* what could not be sent to the other process yet; 0 */
+	enum llr_lane_order_kind order_owed;  /* host: what found no room yet; 0 */
+	enum llr_lane_order_kind answer_owed; /* worker: the same */
 };
 
 struct llr_lane_channel {
@@ -84,12 +86,14 @@ struct llr_lane_host {
 	uint32_t lanes; /* not FREE */
 	uint32_t message_max;
 	uint32_t worker_count;
-	uint32_t owed_count; /* slots that owe */
+	uint32_t orders_owed;  /* slots with order_owed */
+	uint32_t answers_owed; /* slots with answer_owed */
 	uint32_t pending_count;
 	uint32_t uid_count; /* 0: any that the socket's mode lets in */
 	uint32_t uids[LLR_HOST_UIDS_MAX];
 	struct llr_lane_pending pending[LLR_HOST_PENDING];
 	struct llr_lane_channel channels[LLR_WORKERS_MAX];
+	char name[LLR_NAME_SIZE_MAX + 1];
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* "": inherited */
 };
 
@@ -102,6 +106,22 @@ static inline uint64_t llr_host_start(uint32_t index)
 {
 	return (uint64_t)index * LLR_LANE_UNIT % LLR_HOST_STAGGER;
 }
+
+/* What an epoll event of the host is about. */
+enum llr_host_event_kind {
+	LLR_HOST_LISTENER = 1,
+	LLR_HOST_PENDING_ONE,
+	LLR_HOST_LANE,
+	LLR_HOST_WORKER,
+};
+static inline uint64_t llr_host_event(enum llr_host_event_kind kind, uint32_t generation,
+				      uint32_t index)
+{
+	return (uint64_t)kind << 60 | (uint64_t)(generation & 0xfffffffU) << 32 | index;
+}
+
+/* The slot's worker is gone: its successor inherits the lane by fork, so nobody need be told. */
+void llr_host_orphan(struct llr_lane_host *host, uint32_t index);
 
 /* Unmaps and closes all of a slot. */
 void llr_slot_clear(struct llr_lane_slot *slot);

@@ -42,9 +42,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LLR_LANE_UNIT         64U /* a cache line; records start at multiples of it */
-#define LLR_LANE_PREFIX       16U /* word and seal before the frame */
-#define LLR_LANE_FRAME_MIN    32U /* a frame is at least its header */
+#define LLR_LANE_UNIT         64U           /* a cache line; records start at multiples of it */
+#define LLR_LANE_PREFIX       16U           /* word and seal before the frame */
+#define LLR_LANE_FRAME_MIN    32U           /* a frame is at least its header */
 #define LLR_LANE_OVERHEAD     (4096U + 32U) /* of a frame above its payload: body's 4096, header */
 #define LLR_LANE_CAPACITY_MIN (256U << 10)  /* three largest records of 64 KiB messages */
 #define LLR_LANE_PARKED       1U            /* bit of a parked word, see below */
@@ -209,6 +209,20 @@ static inline void llr_ring_commit(struct llr_ring_writer *writer, uint32_t size
 	writer->position += llr_ring_need(size);
 }
 
+/* The writer's own record at position: its size; 0: none was committed there. For a successor. */
+static inline uint32_t llr_ring_size_at(const struct llr_ring_writer *writer, uint64_t position)
+{
+	const uint8_t *record = writer->bytes + (position & (writer->capacity - 1));
+	uint64_t word = atomic_load_explicit(
+		llr_ring_word(writer->bytes, writer->capacity, position), memory_order_acquire);
+	uint64_t seal;
+
+	memcpy(&seal, record + 8, sizeof(seal));
+	if ((uint32_t)(word >> 32) != llr_ring_mark(position) || seal != writer->key + position)
+		return 0;
+	return (uint32_t)word;
+}
+
 /*
  * The next record: 1 and its frame; 0: none yet; -EPROTO: its size makes no sense. The frame stays
  * where it is until llr_ring_release after llr_ring_advance; a hostile writer may still change it.
@@ -229,9 +243,8 @@ static inline int llr_ring_peek(const struct llr_ring_reader *reader, const uint
 	memcpy(&seal, record + 8, sizeof(seal));
 	if (__builtin_expect(seal != reader->key + reader->position, 0))
 		return 0;
-	if (__builtin_expect(frame_size - LLR_LANE_FRAME_MIN >
-				     reader->frame_max - LLR_LANE_FRAME_MIN,
-			     0))
+	if (__builtin_expect(
+		    frame_size - LLR_LANE_FRAME_MIN > reader->frame_max - LLR_LANE_FRAME_MIN, 0))
 		return -EPROTO;
 	/* What has not been released cannot have been overwritten by an honest writer. */
 	if (__builtin_expect(reader->position - reader->released + llr_ring_need(frame_size) >
