@@ -57,8 +57,8 @@ static void check_known(llr_crc32c_fn crc32c)
 	assert_int_equal(crc32c(0, bytes, sizeof(bytes)), 0x8A9136AAU);
 	memset(bytes, 0xFF, sizeof(bytes));
 	assert_int_equal(crc32c(0, bytes, sizeof(bytes)), 0x62A8AB43U);
-	for (uint8_t i = 0; i < sizeof(bytes); i++)
-		bytes[i] = i;
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)i;
 	assert_int_equal(crc32c(0, bytes, sizeof(bytes)), 0x46DD794EU);
 }
 
