@@ -4,8 +4,11 @@
  * full, whose slots are the orders themselves, so that finding one is one cache miss.
  *
  * References come from outside, perhaps from somebody who would like all of them in one place:
- * they are mixed with a random key, so that nobody outside can tell which collide. With such a
- * key and a table half full at most, a run of taken slots is a few slots long.
+ * they are mixed with a random key, so that nobody outside can tell which collide. A feed counts
+ * its references up, so that those of one moment are near each other: blocks of 8 are mixed, and
+ * stay together in two cache lines (on a day's feed that halved the time of a message). A run of
+ * taken slots is so up to 8 times as long as without blocks: some dozens, as the table is half
+ * empty.
  *
  * Thread: the owner's. Owns: the table, taken at open. Invariants: slots_mask + 1 is a power of
  * two and at least twice count_max; between an order and its home slot no slot is empty; count is
@@ -19,7 +22,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LLR_ORDERS_MAX (1U << 26) /* 64 Mi: a table of 2 GiB */
+#define LLR_ORDERS_MAX        (1U << 26) /* 64 Mi: a table of 2 GiB */
+#define LLR_ORDERS_BLOCK_BITS 3U
 
 /* A slot. The price, side and locate of an order are its level's. */
 struct llr_order {
@@ -47,11 +51,12 @@ void llr_orders_remove(struct llr_orders *orders, struct llr_order *order);
 
 static inline uint32_t llr_orders_home(const struct llr_orders *orders, uint64_t reference)
 {
-	uint64_t mixed = reference + orders->keys[0];
+	uint64_t mixed = (reference >> LLR_ORDERS_BLOCK_BITS) + orders->keys[0];
+	uint32_t within = (uint32_t)reference & ((1U << LLR_ORDERS_BLOCK_BITS) - 1);
 
 	mixed = (mixed ^ (mixed >> 32)) * orders->keys[1];
 	mixed = (mixed ^ (mixed >> 29)) * UINT64_C(0x9E3779B97F4A7C15);
-	return (uint32_t)(mixed >> 32) & orders->slots_mask;
+	return ((uint32_t)(mixed >> 32) << LLR_ORDERS_BLOCK_BITS | within) & orders->slots_mask;
 }
 
 /*
