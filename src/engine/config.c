@@ -176,11 +176,15 @@ static int set_config(const struct assignment *set)
 
 static int set_allow(const struct assignment *set)
 {
+	static const char prefix[] = "allow: "; /* where has said it */
 	struct llrph_error error = {.text = ""};
+	const char *text = error.text;
 
-	if (llr_allow_parse(&set->config->allow, set->text, &error) != 0)
-		return llr_error_set(set->error, -EINVAL, "%s: %.160s", set->where, error.text);
-	return set_text(set);
+	if (llr_allow_parse(&set->config->allow, set->text, &error) == 0)
+		return set_text(set);
+	if (strncmp(text, prefix, sizeof(prefix) - 1) == 0)
+		text += sizeof(prefix) - 1;
+	return llr_error_set(set->error, -EINVAL, "%s %.180s", set->where, text);
 }
 
 /* "0,1000": numbers, each once or more, commas between. */
