@@ -11,6 +11,7 @@
 #include "base/memory.h"
 
 #include <ctype.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>

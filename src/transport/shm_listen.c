@@ -341,7 +341,7 @@ static void sweep(struct shm *shm, uint64_t now_ns)
 			at = shm->hot_count;
 		shm->cold_next = at + 1;
 		if (at + AHEAD < shm->probe_count)
-			__builtin_prefetch((const void *)shm->probes[at + AHEAD].word);
+			__builtin_prefetch((const void *)(uintptr_t)shm->probes[at + AHEAD].word);
 		if (probe_has_news(&shm->probes[at])) {
 			shm->lanes[shm->probes[at].lane].active_ns = now_ns;
 			probe_swap(shm, at, shm->hot_count++);
