@@ -35,4 +35,7 @@
 #define LLR_SILENT_POLL_NS     10000U       /* silent endpoints are looked at this often */
 #define LLR_BUSY_NS            100000U /* an endpoint is silent when nothing came for so long */
 
+/* A frame with that much payload, and what may stand before it: 32 + 4096. */
+#define LLR_FRAME_SIZE_MAX(payload_size) ((payload_size) + 32U + 4096U)
+
 #endif

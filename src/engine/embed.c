@@ -187,7 +187,7 @@ static int tcp_open(struct llrph_engine *engine, struct embedded *embedded,
 		.counters = &embedded->counters[engine->listener_count],
 		.clock = &embedded->clock,
 		.connections_max = engine->options.connections_max,
-		.message_max = (uint32_t)engine->stage_size,
+		.message_max = engine->frame_max,
 	};
 	int code = llr_tcp_socket(uri, false, &setup.fd, error);
 

@@ -123,8 +123,8 @@ static int memory_take(struct llrph_engine *engine)
 {
 	size_t deferred_size = LLR_DEFERRED_MAX * sizeof(struct llrph_deferred);
 
-	engine->stage_size = llr_round_up(
-		LLR_HEAD_SIZE + LLR_EXT_SIZE_MAX + engine->options.max_message, LLR_SESSION_PAGE);
+	engine->frame_max = LLR_FRAME_SIZE_MAX(engine->options.max_message);
+	engine->stage_size = llr_round_up(engine->frame_max, LLR_SESSION_PAGE);
 	engine->stage = llr_memory_map(engine->stage_size, "largest message");
 	engine->deferred = llr_memory_map(deferred_size, "deferred requests");
 	if (engine->stage == NULL || engine->deferred == NULL)

@@ -131,6 +131,7 @@ struct llrph_engine {
 	void *sessions_memory;         /* borrows */
 	uint8_t *stage;                /* owns: one frame of the largest message */
 	size_t stage_size;
+	uint32_t frame_max; /* bytes of the largest frame that is held */
 	uint64_t now_ns;         /* as last read */
 	uint64_t wall_offset_ns; /* wall clock minus monotonic */
 	uint64_t sweep_ns;       /* when the next look at silent sessions is due */

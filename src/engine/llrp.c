@@ -160,7 +160,7 @@ static bool next_stream(struct llr_request *request, struct llr_span *span)
 	}
 	if (verdict != LLR_FRAME_OK)
 		return reject(request, span, verdict);
-	if (request->frame.frame_size > request->engine->stage_size) {
+	if (request->frame.frame_size > request->engine->frame_max) {
 		span->wanted = LLR_HEAD_SIZE;
 		if (there < LLR_HEAD_SIZE)
 			return false;

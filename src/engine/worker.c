@@ -30,11 +30,10 @@
 #include <unistd.h>
 
 #define SIGNAL_ORPHANED SIGUSR1
-#define FRAME_MORE      (32U + 4096U) /* bytes that a frame has beside its payload, at most */
-#define WAIT_NS         100000000U    /* one sleep: how late a stop is seen at worst */
-#define WAIT_BUSY_NS    1000000U      /* one sleep while a service answers later, or in a drain */
-#define DRAIN_MIN_NS    100000000U    /* replies leave; who still asks learns it by 503 */
-#define DRAIN_MAX_NS    5000000000U   /* deferred requests have so long */
+#define WAIT_NS         100000000U  /* one sleep: how late a stop is seen at worst */
+#define WAIT_BUSY_NS    1000000U    /* one sleep while a service answers later, or in a drain */
+#define DRAIN_MIN_NS    100000000U  /* replies leave; who still asks learns it by 503 */
+#define DRAIN_MAX_NS    5000000000U /* deferred requests have so long */
 
 static const char *orphan_paths[LLR_LISTENERS_MAX]; /* borrows; sockets to remove */
 static volatile sig_atomic_t orphan_path_count;
@@ -123,14 +122,15 @@ static int open_transport(const struct llr_worker_setup *setup, unsigned int lis
 		return llr_udp_listen(transport, &udp, error);
 	}
 	if (endpoint->uri.scheme == LLR_SCHEME_TCP) {
-		struct llr_tcp_setup tcp = {.fd = llr_endpoint_fd(endpoint, setup->index),
-					    .uri = endpoint->uri.text,
-					    .allow = &setup->kept->config->allow,
-					    .counters = counters,
-					    .clock = &setup->kept->clock,
-					    .connections_max = setup->kept->engine.connections_max,
-					    .message_max =
-						    setup->kept->engine.max_message + FRAME_MORE};
+		struct llr_tcp_setup tcp = {
+			.fd = llr_endpoint_fd(endpoint, setup->index),
+			.uri = endpoint->uri.text,
+			.allow = &setup->kept->config->allow,
+			.counters = counters,
+			.clock = &setup->kept->clock,
+			.connections_max = setup->kept->engine.connections_max,
+
+			.message_max = LLR_FRAME_SIZE_MAX(setup->kept->engine.max_message)};
 
 		return llr_tcp_listen(transport, &tcp, error);
 	}
