@@ -16,7 +16,7 @@ struct command {
 };
 
 static const struct command commands[] = {
-	{"serve", llr_cli_serve, "answer requests"},
+	{"serve", llr_cli_serve, "run a server"},
 	{"bench", llr_cli_bench, "measure a server: rate and latency percentiles"},
 	{"stats", llr_cli_stats, "show what a server has counted"},
 };
