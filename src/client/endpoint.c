@@ -214,7 +214,7 @@ int llrph_client_open(struct llrph_client **client, const char *uris,
 		.is_refused = endpoint_is_refused,
 		.release = endpoints_close,
 	};
-	struct endpoints *endpoints;
+	struct endpoints *endpoints = NULL;
 	struct llrph_client *made;
 	int code;
 
@@ -226,6 +226,7 @@ int llrph_client_open(struct llrph_client **client, const char *uris,
 	code = endpoints_open(&endpoints, uris, &setup.options, error);
 	if (code != 0)
 		return code;
+	LLR_ASSERT(endpoints != NULL);
 	setup.clock = &endpoints->clock;
 	setup.wall_ns = llr_clock_wall_ns() - llr_clock_now(&endpoints->clock);
 	setup.endpoint_count = endpoints->count;
