@@ -239,6 +239,8 @@ static bool stranger(struct llr_request *request)
 		if (session != NULL)
 			session->last_ns = request->engine->now_ns;
 	}
+	/* Answers that share a datagram are padded to 16: the padding must be paid for too. */
+	request->answer_size_max = frame->frame_size & ~(LLR_ALIGN - 1);
 	llr_llrp_refuse(request, LLRPH_STATUS_NO_SESSION, NULL);
 	return false;
 }
