@@ -117,6 +117,18 @@ void llr_tcp_make_ready(struct llr_tcp *tcp, struct llr_tcp_connection *connecti
 		llr_tcp_list_append(&tcp->ready, connection);
 }
 
+void llr_tcp_time_partial(struct llr_tcp *tcp, struct llr_tcp_connection *connection)
+{
+	bool held = connection->pool != NULL && (connection->flags & LLR_TCP_AGAIN) == 0;
+	bool blocked = llr_tcp_is_listener(tcp) && connection->output_size > 0;
+
+	llr_tcp_unlink(connection, LLR_TCP_LINK_PARTIAL);
+	if (!held || blocked || connection->state != LLR_TCP_OPEN)
+		return;
+	connection->partial_ns = tcp->now_ns;
+	llr_tcp_list_append(&tcp->partial, connection);
+}
+
 static void cool_down(struct llr_tcp *tcp, struct llr_tcp_connection *connection)
 {
 	if ((connection->flags & LLR_TCP_HOT) == 0)

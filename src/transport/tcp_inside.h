@@ -71,7 +71,7 @@ enum llr_tcp_flag {
 /* A connection is in at most one list of each kind. */
 enum llr_tcp_link_kind {
 	LLR_TCP_LINK_QUEUE,   /* ready, starved (any or large), to be announced, free */
-	LLR_TCP_LINK_PARTIAL, /* partial messages, by their first byte's time */
+	LLR_TCP_LINK_PARTIAL, /* partial messages whose sender is to go on, by partial_ns */
 	LLR_TCP_LINK_OUTPUT,  /* blocked or lingering, by the last progress */
 	LLR_TCP_LINK_COUNT,
 };
@@ -92,7 +92,7 @@ struct llr_tcp_connection {
 	struct llr_peer peer;
 	struct llr_tcp_link links[LLR_TCP_LINK_COUNT];
 	struct llr_buffer_pool *pool; /* shares: of its input buffer; NULL: it has none */
-	uint64_t partial_ns;          /* when the first byte of the partial message came */
+	uint64_t partial_ns;          /* when the partial message began, or could go on */
 	uint64_t output_ns;           /* last progress of blocked output */
 	uint32_t buffer;              /* index in pool */
 	uint32_t start;               /* first byte not consumed, in its buffer */
@@ -138,7 +138,7 @@ struct llr_tcp {
 	uint32_t burst;    /* number of the burst */
 	uint32_t poll_skipped;
 	bool listening;    /* the listener is armed in epoll */
-	bool pause_logged; /* until an accept succeeds again */
+	bool pause_logged; /* until nobody waits to be accepted */
 	bool room_open;
 	uint32_t lent_count; /* spans that are out */
 
@@ -202,6 +202,11 @@ int llr_tcp_adopt(struct llr_tcp *tcp, struct llr_tcp_connection *connection, in
 		  enum llr_tcp_state state);
 /* Puts it in line for its turn, if anything can be done for it now. */
 void llr_tcp_make_ready(struct llr_tcp *tcp, struct llr_tcp_connection *connection);
+/*
+ * Starts the patience with its partial message, if it has one, anew: when that begins, and when a
+ * wait ends that was not its sender's fault (llr_tcp_unlink from the list stops it meanwhile).
+ */
+void llr_tcp_time_partial(struct llr_tcp *tcp, struct llr_tcp_connection *connection);
 /* Ends it for -code (0: by FIN): closes the socket now, LLR_SPAN_CLOSED follows if owed. */
 void llr_tcp_end(struct llr_tcp *tcp, struct llr_tcp_connection *connection, int code);
 /* The same with a reset, and counted. */

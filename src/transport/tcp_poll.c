@@ -53,7 +53,8 @@ static bool accept_failed(struct llr_tcp *tcp, int code)
 		tcp->accept_ns = tcp->now_ns + LLR_TCP_PAUSE_NS;
 		pause_accept(tcp, "the kernel is out of memory for sockets");
 		return false;
-	case EAGAIN:
+	case EAGAIN: /* nobody waits any more: a pause from now on is news */
+		tcp->pause_logged = false;
 		return false;
 	default: /* this connection died before it was taken, or a signal came */
 		return true;
@@ -83,7 +84,6 @@ static void welcome(struct llr_tcp *tcp, int fd, const struct sockaddr_storage *
 		return;
 	}
 	tcp->transport.counters->accepted++;
-	tcp->pause_logged = false;
 }
 
 static void accept_some(struct llr_tcp *tcp)
@@ -93,11 +93,12 @@ static void accept_some(struct llr_tcp *tcp)
 		socklen_t size = sizeof(storage);
 		int fd;
 
-		if (tcp->free.first == NULL) {
+		/* Only who found no place at first is known to wait: the event comes again. */
+		if (tcp->free.first == NULL && i == 0)
 			pause_accept(tcp, "all connections are in use: raise the limit, or wait "
 					  "for one to end");
+		if (tcp->free.first == NULL)
 			return;
-		}
 		fd = accept4(tcp->listen_fd, (struct sockaddr *)&storage, &size,
 			     SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0)

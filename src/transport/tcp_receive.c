@@ -68,6 +68,7 @@ static void feed_starved(struct llr_tcp *tcp)
 
 		llr_tcp_unlink(connection, LLR_TCP_LINK_QUEUE);
 		llr_tcp_list_append(&tcp->ready, connection);
+		llr_tcp_time_partial(tcp, connection);
 		tcp->starved_large_ns = tcp->now_ns;
 	}
 	for (any += large; any > 0 && tcp->starved_any.first != NULL; any--) {
@@ -88,6 +89,7 @@ static void starve(struct llr_tcp *tcp, struct llr_tcp_connection *connection,
 	connection->flags |= LLR_TCP_READABLE;
 	if (list->first == NULL)
 		*since_ns = tcp->now_ns;
+	llr_tcp_unlink(connection, LLR_TCP_LINK_PARTIAL);
 	llr_tcp_list_append(list, connection);
 }
 
@@ -459,8 +461,7 @@ static void time_rest(struct llr_tcp *tcp, struct llr_tcp_connection *connection
 	}
 	if (rest == 0 || again || counted)
 		return;
-	connection->partial_ns = tcp->now_ns;
-	llr_tcp_list_append(&tcp->partial, connection);
+	llr_tcp_time_partial(tcp, connection);
 	/* The sender may hold the rest back until its first bytes are acknowledged. */
 	(void)setsockopt(connection->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
 }

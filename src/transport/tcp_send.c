@@ -137,6 +137,9 @@ static void wait_with(struct llr_tcp *tcp, struct llr_tcp_connection *connection
 		llr_tcp_evict(tcp, connection);
 	else if (first)
 		note_progress(tcp, connection);
+	/* Who is not read can't finish its message. */
+	if (llr_tcp_is_listener(tcp))
+		llr_tcp_unlink(connection, LLR_TCP_LINK_PARTIAL);
 }
 
 static void send_staged(struct llr_tcp *tcp)
@@ -227,6 +230,8 @@ void llr_tcp_output_drain(struct llr_tcp *tcp, struct llr_tcp_connection *connec
 		return;
 	}
 	llr_tcp_unlink(connection, LLR_TCP_LINK_OUTPUT);
+	if (llr_tcp_is_listener(tcp))
+		llr_tcp_time_partial(tcp, connection);
 	llr_tcp_make_ready(tcp, connection);
 }
 
