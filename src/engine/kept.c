@@ -151,6 +151,10 @@ int llr_kept_open(struct llr_kept *kept, const struct llr_config *config,
 		code = open_memory(kept, error);
 	if (code != 0)
 		llr_kept_close(kept);
+	if (code == -EMFILE) /* whatever met it, the remedy is one */
+		return llr_error_set(error, code,
+				     "out of descriptors at set-up: raise ulimit -n or "
+				     "LimitNOFILE=");
 	return code;
 }
 
