@@ -52,7 +52,10 @@ static uint64_t entry_open(struct llr_replies *replies, uint8_t *bytes, uint32_t
 		LLR_ASSERT(replies->oldest < at);
 		replies->oldest += entry_size_at(replies, bytes, replies->oldest);
 	}
+	/* A worker that dies here has forgotten the oldest before it writes over them. */
+	__asm__ __volatile__("" ::: "memory");
 	llr_le32_store(bytes + at % replies->capacity, size);
+	__asm__ __volatile__("" ::: "memory");
 	replies->newest = at + size;
 	return at;
 }

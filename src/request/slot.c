@@ -3,12 +3,20 @@
  * What a slot decides about a request: new, repeated, running, too old; and what it remembers. See
  * session.h. Pure; the worker's thread; owns nothing.
  *
- * Invariant: a slot's sequence never goes back, so nothing that was answered runs again under the
- * same sequence but what is idempotent.
+ * Invariants: a slot's sequence never goes back, so nothing that was answered runs again under the
+ * same sequence but what is idempotent. While any word of a slot changes, its state is RUNNING: so
+ * whatever instant its worker dies at, a successor never takes one sequence's state or reply for
+ * another's; at worst it answers 500 for what is about to run, or was answered long before.
  */
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "request/session.h"
+
+/* The worker may die in the very next instruction: what a successor reads is stored by now. */
+static inline void stored(void)
+{
+	__asm__ __volatile__("" ::: "memory");
+}
 
 /* Streams keep, for each slot, the least sequence that it still takes. */
 static uint64_t *floor_of(const struct llr_session *session, uint64_t sequence)
@@ -61,12 +69,12 @@ void llr_slot_begin(const struct llr_session *session, uint64_t sequence, uint32
 	}
 	slot = llr_session_slot(session, sequence);
 	LLR_ASSERT_HOT(slot->state == LLR_SLOT_EMPTY || sequence >= slot->sequence);
+	slot->state = LLR_SLOT_RUNNING;
+	stored();
 	slot->sequence = sequence;
 	slot->route = route;
 	slot->flags = (uint8_t)flags;
-	slot->state = LLR_SLOT_RUNNING;
-	/* The worker may die in the very next instruction: what a successor reads is stored now. */
-	__asm__ __volatile__("" ::: "memory");
+	stored();
 }
 
 void llr_slot_reopen(const struct llr_session *session, uint64_t sequence)
@@ -79,8 +87,11 @@ void llr_slot_reopen(const struct llr_session *session, uint64_t sequence)
 	}
 	slot = llr_session_slot(session, sequence);
 	LLR_ASSERT_HOT(slot->state == LLR_SLOT_EMPTY || sequence >= slot->sequence);
+	slot->state = LLR_SLOT_RUNNING;
+	stored();
 	slot->sequence = sequence;
 	slot->flags = 0;
+	stored();
 	slot->state = LLR_SLOT_OPEN;
 }
 
@@ -93,6 +104,8 @@ void llr_slot_settle(const struct llr_session *session, uint64_t sequence,
 		return;
 	slot = llr_session_slot(session, sequence);
 	LLR_ASSERT_HOT(slot->sequence == sequence);
+	slot->state = LLR_SLOT_RUNNING; /* it may be DONE: an answer that found no room comes again */
+	stored();
 	slot->status = answer->status;
 	slot->service_ns = answer->service_ns;
 	slot->queue_ns = answer->queue_ns;
@@ -105,7 +118,7 @@ void llr_slot_settle(const struct llr_session *session, uint64_t sequence,
 				      answer->payload, answer->size, &slot->reply_at))
 			slot->reply_at = UINT64_MAX;
 	}
-	__asm__ __volatile__("" ::: "memory");
+	stored();
 	slot->state = LLR_SLOT_DONE;
 }
 
