@@ -167,7 +167,7 @@ static bool take_part(struct llrph_client *client, struct llr_call *call, struct
 {
 	struct llr_link *link = leg->link;
 	uint32_t capacity = client->setup.options.max_message;
-	size_t stride = client->buffer_size + LLR_REASSEMBLY_BITMAP_SIZE(capacity);
+	size_t stride = llr_client_parts_size(client);
 	struct llr_reassembly *reassembly = &link->reassemblies[call->index];
 	uint8_t *buffer = link->reassembly_memory + call->index * stride;
 	uint32_t total = frame->fragment.total;

@@ -177,8 +177,7 @@ static void transport_close(struct llrph_client *client, struct llr_link *link)
 /* Replies in parts are put together in memory that is taken once. */
 static int reassembly_take(struct llrph_client *client, struct llr_link *link)
 {
-	uint32_t capacity = client->setup.options.max_message;
-	size_t stride = client->buffer_size + LLR_REASSEMBLY_BITMAP_SIZE(capacity);
+	size_t stride = llr_client_parts_size(client);
 
 	if (link->reassemblies != NULL)
 		return 0;
@@ -473,8 +472,7 @@ void llr_link_bury(struct llrph_client *client, struct llr_link *link)
 
 void llr_link_close(struct llrph_client *client, struct llr_link *link, uint64_t now_ns)
 {
-	uint32_t capacity = client->setup.options.max_message;
-	size_t stride = client->buffer_size + LLR_REASSEMBLY_BITMAP_SIZE(capacity);
+	size_t stride = llr_client_parts_size(client);
 
 	if (link->state == LLR_LINK_OPEN) {
 		(void)llr_link_send(client, link, LLR_BYE, 0, now_ns);

@@ -18,6 +18,7 @@
 #ifndef LLR_CLIENT_STATE_H
 #define LLR_CLIENT_STATE_H
 
+#include "base/bytes.h"
 #include "base/histogram.h"
 #include "base/limits.h"
 #include "client/client.h"
@@ -220,6 +221,13 @@ struct llrph_client {
 uint8_t *llr_call_buffer(struct llrph_client *client, const struct llr_call *call);
 /* The turn: what poll does, with a clock already read. */
 void llr_client_turn(struct llrph_client *client, struct llr_harvest *harvest);
+/* What one slot takes of reassembly_memory: so that each buffer is as aligned as the first. */
+static inline size_t llr_client_parts_size(const struct llrph_client *client)
+{
+	return client->buffer_size +
+	       llr_round_up(LLR_REASSEMBLY_BITMAP_SIZE(client->setup.options.max_message), 64);
+}
+
 /* Calls poll not later than at_ns. */
 static inline void llr_client_wants(struct llrph_client *client, uint64_t at_ns)
 {
