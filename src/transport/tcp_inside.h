@@ -60,7 +60,6 @@ enum llr_tcp_state {
 
 enum llr_tcp_flag {
 	LLR_TCP_READABLE = 1, /* the kernel may have bytes, or the end, for us */
-	LLR_TCP_WRITABLE = 2, /* epoll said so since output got stuck */
 	LLR_TCP_FINISHED = 4, /* the peer's FIN was announced: read on until it is met */
 	LLR_TCP_LENT = 8,     /* a span of it is out */
 	LLR_TCP_AGAIN = 16,   /* the framing left bytes that it could have used: lend them again */

@@ -79,8 +79,11 @@ static int tear_down(void **state)
 	return 0;
 }
 
-/* A plain blocking socket to the server. */
-static int plain_connect(struct fixture *fixture)
+/*
+ * A plain blocking socket to the server, with a receive buffer of that size: set before it
+ * connects, for shrinking a window that was promised makes the kernel drop and back off.
+ */
+static int sized_connect(struct fixture *fixture, int buffer_size)
 {
 	struct sockaddr_storage storage;
 	socklen_t size = llr_address_to_sockaddr(&storage, &fixture->uri.address,
@@ -90,8 +93,15 @@ static int plain_connect(struct fixture *fixture)
 
 	assert_true(fd >= 0);
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (buffer_size > 0)
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer_size, sizeof(buffer_size));
 	assert_int_equal(connect(fd, (struct sockaddr *)&storage, size), 0);
 	return fd;
+}
+
+static int plain_connect(struct fixture *fixture)
+{
+	return sized_connect(fixture, 0);
 }
 
 static uint8_t pattern(uint32_t number, uint32_t index)
@@ -329,10 +339,8 @@ static void run_odd_client(struct fixture *fixture, uint32_t seed, size_t size_m
 	size_t size = 0;
 	size_t sent = 0;
 	size_t got = 0;
-	int buffer = 16384;
-	int fd = plain_connect(fixture);
+	int fd = sized_connect(fixture, 16384);
 
-	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer));
 	for (uint32_t number = 0; size < total; number++) {
 		seed = seed * 1103515245 + 12345;
 		size += make_frame(stream + size, 8 + (seed >> 8) % (uint32_t)size_max, number);
