@@ -104,8 +104,8 @@ class Server:
         """The URIs that it prints, once all three are there."""
         for _ in range(300):
             text = self.log.read_text()
-            words = {word.strip(",.;()").rstrip(":") for word in text.split()
-                     if word.startswith(("shm:", "tcp:", "udp:"))}
+            words = {line.split()[2] for line in text.splitlines()
+                     if line.startswith("llrph: ready ")}
             if len(words) == 3:
                 return sorted(words)
             if self.process.poll() is not None:
