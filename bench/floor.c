@@ -5,10 +5,10 @@
  *
  *   floor shm|udp|tcp [COUNT [CORE CORE]]
  *
- * shm: two cache lines each way, a sequence in the first and the payload in the second, copied in
- * and out as a caller and a handler would. udp, tcp: non-blocking send and recv on connected
- * loopback sockets.
+ * shm: two cache lines each way, a sequence in one, the payload, copied in and out, in the other.
+ * udp, tcp: non-blocking send and recv on connected loopback sockets.
  */
+#include "base/assert.h"
 #include "base/clock.h"
 #include "base/histogram.h"
 
@@ -26,17 +26,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BITS          11U
-#define SIZE          64U
-#define WARMUP        20000U
-#define COUNT_DEFAULT 500000U
+#define BITS   11U
+#define SIZE   64U
+#define WARMUP 20000U
 
 struct way {
 	_Alignas(
 		64) _Atomic uint64_t sequence; /* published after payload; read by the other side */
 	_Alignas(64) uint8_t payload[SIZE];
 };
-_Static_assert(sizeof(struct way) == 128, "two cache lines");
 
 /* One end of an exchange. */
 struct end {
@@ -50,16 +48,16 @@ static uint64_t counts[LLR_HISTOGRAM_COUNT(BITS)];
 
 static void fail(const char *what)
 {
-	(void)fprintf(stderr, "floor: %s: %s\n", what, strerror(errno));
+	perror(what);
 	exit(EXIT_FAILURE);
 }
 
-static void pin(int core)
+static void pin(const char *core)
 {
 	cpu_set_t set;
 
 	CPU_ZERO(&set);
-	CPU_SET((size_t)core, &set);
+	CPU_SET(strtoul(core, NULL, 10), &set);
 	if (sched_setaffinity(0, sizeof(set), &set) != 0)
 		fail("can't run on that core");
 }
@@ -101,7 +99,7 @@ static void echo(const struct end *end)
 {
 	uint8_t bytes[SIZE];
 
-	for (uint64_t sequence = 1;; sequence++) { /* until the parent kills it */
+	for (uint64_t sequence = 1;; sequence++) { /* until it is killed */
 		get(end, sequence, bytes);
 		put(end, sequence, bytes);
 	}
@@ -128,7 +126,6 @@ static void open_shm(struct end ends[2])
 
 	if (ways == MAP_FAILED)
 		fail("mmap");
-	/* Apart, so that no prefetcher of neighbours brings one with the other. */
 	ends[0] = (struct end){.out = &ways[0], .in = &ways[8]};
 	ends[1] = (struct end){.out = &ways[8], .in = &ways[0]};
 }
@@ -167,16 +164,12 @@ static void open_sockets(struct end ends[2], int type)
 			fail("TCP_NODELAY");
 }
 
-static unsigned long long percentile(double part)
-{
-	return llr_histogram_percentile(counts, BITS, part);
-}
-
 int main(int argc, char **argv)
 {
+	static const char *const names[] = {"p50", "p99", "p99.9"};
+	static const double parts[] = {50, 99, 99.9};
 	const char *kind = argc > 1 ? argv[1] : "";
-	uint64_t count = argc > 2 ? strtoull(argv[2], NULL, 10) : COUNT_DEFAULT;
-	int cores[2] = {argc > 4 ? atoi(argv[3]) : 0, argc > 4 ? atoi(argv[4]) : 1};
+	uint64_t count = argc > 2 ? strtoull(argv[2], NULL, 10) : 500000;
 	struct end ends[2];
 	pid_t child;
 
@@ -192,17 +185,17 @@ int main(int argc, char **argv)
 	child = fork();
 	if (child == 0) {
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-		pin(cores[0]);
+		pin(argc > 4 ? argv[3] : "0");
 		echo(&ends[1]);
 	}
-	if (child < 0)
-		fail("fork");
-	pin(cores[1]);
+	LLR_MUST(child > 0);
+	pin(argc > 4 ? argv[4] : "1");
 	ask(&ends[0], count);
 	(void)kill(child, SIGKILL);
-	(void)printf(
-		"{\"floor\": \"%s\", \"latency_ns\": {\"p50\": %llu, \"p90\": %llu, \"p99\": %llu, "
-		"\"p99.9\": %llu}}\n",
-		kind, percentile(50), percentile(90), percentile(99), percentile(99.9));
+	(void)printf("{\"floor\": \"%s\", \"latency_ns\": {", kind);
+	for (unsigned int i = 0; i < 3; i++)
+		(void)printf("\"%s\": %llu%s", names[i],
+			     (unsigned long long)llr_histogram_percentile(counts, BITS, parts[i]),
+			     i < 2 ? ", " : "}}\n");
 	return EXIT_SUCCESS;
 }

@@ -25,7 +25,7 @@ void llr_cli_begin(const char *command)
 	command_name = command;
 }
 
-static void complain(const char *format, va_list arguments)
+static void __attribute__((format(printf, 1, 0))) complain(const char *format, va_list arguments)
 {
 	(void)fprintf(stderr, "llrph%s%s: ", command_name[0] != '\0' ? " " : "", command_name);
 	(void)vfprintf(stderr, format, arguments);

@@ -40,9 +40,9 @@
 #define LLR_PAGE_MAGIC         UINT64_C(0x5354415453524c4c) /* "LLRSTATS", little-endian */
 #define LLR_PAGE_VERSION       1U
 #define LLR_PAGE_BITS_MAX      8U           /* of a histogram that a reader takes */
-#define LLR_PAGE_ENTRIES_MAX   65536U       /* 58 + 16 x 13 + 256 x 4 + 32 are 1322; room to grow */
+#define LLR_PAGE_ENTRIES_MAX   65536U       /* 58 + 16 x 13 + 256 x 4 + 64 are 1354; room to grow */
 #define LLR_PAGE_SIZE_MAX      (512U << 20) /* 64 workers x 256 methods x 16 KiB are 256 MiB */
-#define LLR_PAGE_SERVICE_WORDS 32U
+#define LLR_PAGE_SERVICE_WORDS 64U
 #define LLR_PAGE_FALLBACKS     16U
 #define LLR_PAGE_OWNER_SIZE    256U
 

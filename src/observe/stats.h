@@ -64,7 +64,7 @@ struct llr_method_stats *llr_stats_method(struct llr_stats *stats, unsigned int 
 /*
  * A service's own counter, e.g. "book.unknown_ref" (39 bytes at most): taken before the first
  * request. The same name is the same word, whoever asks and after a worker's death too.
- * NULL: all 32 are taken.
+ * NULL: all 64 are taken.
  */
 uint64_t *llr_stats_word(struct llr_stats *stats, unsigned int worker, const char *name);
 /*

@@ -83,7 +83,7 @@ static void print_word(const struct group *group, const struct llr_page_entry *e
 		for (uint32_t i = 0; i < worker_count; i++)
 			(void)fprintf(group->out, " %14" PRIu64,
 				      llr_page_words(group->page, entry, i)[0]);
-	(void)fprintf(group->out, "  %s\n", explain(entry));
+	(void)fprintf(group->out, "%s%s\n", explain(entry)[0] != '\0' ? "  " : "", explain(entry));
 }
 
 /* Counts the words that are, or are not, zero, and prints them if it shall. */
@@ -190,8 +190,8 @@ static void print_group(const struct group *group, bool all)
 	print_histograms(group);
 	zero = print_words(group, ZERO, all);
 	if (zero > 0 && !all)
-		(void)fprintf(group->out, "  (%s%u %s 0: --all shows %s)\n",
-			      shown > 0 ? "the other " : "", zero, zero == 1 ? "is" : "are",
+		(void)fprintf(group->out, "  (%u %s%s 0: --all shows %s)\n", zero,
+			      shown > 0 ? "more " : "", zero == 1 ? "is" : "are",
 			      zero == 1 ? "it" : "them");
 }
 
