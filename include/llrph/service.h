@@ -11,8 +11,9 @@
  *   a status. A status that is not 2xx may carry a UTF-8 reason of at most 256 bytes
  *   (llrph_call_reason()), unless the method declares that status, then the payload is its own.
  * - It never blocks and never allocates: it owns the worker's thread while it runs.
- * - A returned status that is neither LLRPH_STATUS_OK (or another 2xx) nor declared in
- *   method->statuses is answered 500 and counted.
+ * - It may return any 2xx, 400, 404, 413, 429, 500 or 503, and what method->statuses declares; any
+ *   other status is answered 500 and counted. 429 and 503 say that it did nothing: the same request
+ *   may be tried again.
  * - To answer later, from the same worker: llrph_call_defer(), then llrph_deferred_reply() from the
  *   service's poll function or from another handler.
  * - To answer in parts, on connected transports alone: llrph_call_part() for all but the last.
