@@ -105,7 +105,7 @@ static size_t book_memory_size(const void *state)
 	return llr_book_memory_size(state);
 }
 
-static const uint16_t statuses[] = {LLRPH_STATUS_UNPROCESSABLE, LLRPH_STATUS_TOO_LARGE, 0};
+static const uint16_t statuses[] = {LLRPH_STATUS_UNPROCESSABLE, 0};
 
 static const struct llrph_method methods[] = {
 	{

@@ -20,14 +20,11 @@ static int echo(struct llrph_call *call, void *state)
 	return LLRPH_STATUS_OK;
 }
 
-static const uint16_t statuses[] = {LLRPH_STATUS_TOO_LARGE, 0};
-
 static const struct llrph_method methods[] = {
 	{
 		.name = "llrph.Echo/Echo",
 		.handler = echo,
 		.reply_size_max = LLRPH_REPLY_ANY,
-		.statuses = statuses,
 	},
 };
 

@@ -62,7 +62,8 @@ static void status_check(const struct llrph_method *method, int status)
 {
 	const uint16_t *declared = method->statuses;
 
-	if (status >= 200 && status < 300)
+	/* 413 is among those that need no declaration. */
+	if ((status >= 200 && status < 300) || status == LLRPH_STATUS_TOO_LARGE)
 		return;
 	LLR_ASSERT(declared != NULL);
 	while (*declared != 0 && *declared != status)
