@@ -259,9 +259,9 @@ class Udp(Peer):
         self.send(hello(nonce, self.cookie(nonce, **terms), **terms))
         return terms_of(as_welcome(self.receive()), nonce)
 
-    def whole_reply(self):
+    def whole_reply(self, timeout=PATIENCE_S):
         """A reply put together from its parts, whatever their order; repeats of parts may come."""
-        first = as_reply(self.receive())
+        first = as_reply(self.receive(timeout))
         if first.fragment is None:
             return first
         parts = {}

@@ -157,6 +157,11 @@ class Case(unittest.TestCase):
             with self.subTest(name):
                 yield opener(**terms)
 
+    def unless_stalled(self, attempt):
+        """For what must happen within the 100 ms that a message may be incomplete: a machine that
+        stops for longer makes attempt(number) return False, and it is tried again."""
+        self.assertTrue(any(attempt(number) for number in range(1, 6)))
+
     def assert_reason(self, reply, status):
         self.assertEqual(reply.status, status)
         self.assertLessEqual(len(reply.payload), 256)
