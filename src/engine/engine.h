@@ -48,6 +48,8 @@ int llr_engine_attach(struct llrph_engine *engine, struct llr_transport *transpo
 int llr_engine_start(struct llrph_engine *engine, struct llrph_error *error);
 /* Another descriptor that ends llrph_engine_wait() when it is readable; after start. */
 int llr_wait_add(struct llrph_engine *engine, int fd);
+/* Bytes that the nth registered service says it took; 0: it does not say. */
+size_t llr_engine_service_size(const struct llrph_engine *engine, unsigned int index);
 /* Requests that are deferred, for draining. */
 unsigned int llr_engine_deferred_count(const struct llrph_engine *engine);
 

@@ -122,6 +122,14 @@ int llrph_engine_register(struct llrph_engine *engine, const struct llrph_servic
 	return 0;
 }
 
+size_t llr_engine_service_size(const struct llrph_engine *engine, unsigned int index)
+{
+	const struct llr_service_entry *entry = &engine->services[index];
+
+	LLR_ASSERT(index < engine->service_count);
+	return entry->spec->memory_size == NULL ? 0 : entry->spec->memory_size(entry->state);
+}
+
 static void unmap(void *memory, size_t size)
 {
 	if (memory != NULL)
