@@ -166,6 +166,7 @@ int llr_plugin_load(struct llr_plugin *plugin, const char *typed, llr_plugin_bui
 	name[size] = '\0';
 	is_path = strchr(name, '/') != NULL || (size > 3 && strcmp(name + size - 3, ".so") == 0);
 	plugin->options = typed[size] == ':' ? typed + size + 1 : typed + size;
+	plugin->loaded = is_path;
 	code = is_path ? load_object(plugin, name, error)
 		       : find_builtin(plugin, name, builtin_at, error);
 	return code != 0 ? code : check_table(plugin->service, name, error);

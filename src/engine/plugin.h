@@ -16,6 +16,7 @@
 struct llr_plugin {
 	const struct llrph_service *service; /* borrows: of the program or the shared object */
 	const char *options;                 /* borrows: of what was typed; "" if none */
+	bool loaded; /* a shared object: what it takes is not in base/memory.h's lines */
 };
 
 /* The nth built-in service, from 0; NULL: there are not so many. They live on the floor above. */

@@ -207,24 +207,37 @@ static int make_engine(struct llrph_engine **engine, const struct llr_worker_set
 	return code == 0 ? llr_engine_start(*engine, error) : code;
 }
 
-/* The lines that came since the fork; the table only grows, at its end. */
-static void note_memory(struct llr_kept_shared *shared, const struct llr_memory_line *before,
-			unsigned int before_count)
+static void note_line(struct llr_kept_shared *shared, const char *prefix, const char *what,
+		      size_t size)
 {
+	struct llr_kept_memory *memory = &shared->memory[shared->memory_count];
+
+	if (size == 0 || shared->memory_count == LLR_KEPT_MEMORY_LINES)
+		return;
+	(void)snprintf(memory->what, sizeof(memory->what), "%s%s", prefix, what);
+	memory->size = size;
+	shared->memory_count++;
+}
+
+/*
+ * What this worker took: the lines that came since the fork (the table only grows, at its end), and
+ * what shared objects say of themselves.
+ */
+static void note_memory(const struct llr_worker_setup *setup, const struct llrph_engine *engine,
+			const struct llr_memory_line *before, unsigned int before_count)
+{
+	struct llr_kept_shared *shared = setup->kept->shared;
 	const struct llr_memory_line *lines;
 	unsigned int count = llr_memory_lines(&lines);
 
 	shared->memory_count = 0;
-	for (unsigned int i = 0; i < count; i++) {
-		size_t size = lines[i].size - (i < before_count ? before[i].size : 0);
-		struct llr_kept_memory *memory = &shared->memory[shared->memory_count];
-
-		if (size == 0 || shared->memory_count == LLR_KEPT_MEMORY_LINES)
-			continue;
-		(void)snprintf(memory->what, sizeof(memory->what), "%s", lines[i].what);
-		memory->size = size;
-		shared->memory_count++;
-	}
+	for (unsigned int i = 0; i < count; i++)
+		note_line(shared, "", lines[i].what,
+			  lines[i].size - (i < before_count ? before[i].size : 0));
+	for (unsigned int i = 0; i < setup->kept->config->service_count; i++)
+		if (setup->kept->plugins[i].loaded)
+			note_line(shared, "service ", setup->kept->plugins[i].service->name,
+				  llr_engine_service_size(engine, i));
 }
 
 static void report(const struct llr_worker_setup *setup, int code, const struct llrph_error *error)
@@ -309,7 +322,7 @@ void llr_worker_run(const struct llr_worker_setup *setup)
 	if (code == 0)
 		code = make_engine(&engine, setup, &error);
 	if (code == 0 && setup->index == 0)
-		note_memory(setup->kept->shared, before, before_count);
+		note_memory(setup, engine, before, before_count);
 	report(setup, code, &error);
 	if (code != 0)
 		_exit(LLR_WORKER_EXIT_SETUP);

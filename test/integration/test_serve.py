@@ -37,6 +37,14 @@ class Life(ServeTest):
         self.assertRegex(server.log(), r"llrph: memory: +[0-9.]+ MiB  in all\n")
         self.assertEqual(server.process.stdout.read(), b"")
 
+    def test_what_a_service_took(self):
+        server = self.serve(*UDP, "--service", self.compile(), "--service", "book:orders=1000",
+                            "--workers", "1")
+        self.assertEqual(server.stop(), 0)
+        self.assertRegex(server.log(), r"llrph: memory: +3\.00 MiB  service test\n")
+        self.assertNotIn("service book", server.log())  # it is told in detail
+        self.assertIn("book: orders", server.log())
+
     def test_default_memory(self):
         server = self.serve(*UDP, "--listen", "shm:memory", "--listen", "tcp:127.0.0.1:0",
                             "--service", "echo")

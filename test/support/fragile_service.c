@@ -13,6 +13,7 @@
 #include <llrph/service.h>
 
 #include <sched.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,6 +125,12 @@ static int restore(void **state, const char *options, struct llrph_error *error)
 #define restore NULL
 #endif
 
+static size_t memory_size(const void *state)
+{
+	(void)state;
+	return 3U << 20;
+}
+
 static const struct llrph_method methods[] = {
 	{.name = "test.Test/Who", .handler = who, .reply_size_max = 64},
 	{.name = "test.Test/Die", .handler = die},
@@ -141,4 +148,5 @@ __attribute__((visibility("default"))) const struct llrph_service llrph_service 
 	.open = start,
 	.poll = poll_later,
 	.recover = restore,
+	.memory_size = memory_size,
 };
