@@ -54,7 +54,7 @@ static uint32_t budget_us(const struct llr_call *call, uint64_t now_ns)
 {
 	uint64_t left_ns = call->deadline_ns > now_ns ? call->deadline_ns - now_ns : 0;
 
-	return (uint32_t)llr_min_u64(left_ns / 1000U + 1U, UINT32_MAX);
+	return (uint32_t)llr_max_u64(llr_min_u64((left_ns + 999U) / 1000U, UINT32_MAX), 1);
 }
 
 static uint16_t request_flags(const struct llr_call *call, const struct llr_leg *leg)
