@@ -38,9 +38,8 @@ struct way {
 
 /* One end of an exchange. */
 struct end {
-	struct way *out; /* shm */
-	struct way *in;
-	int fd; /* udp, tcp */
+	struct way *out, *in; /* shm */
+	int fd;               /* udp, tcp */
 };
 
 static struct llr_clock bench_clock;
