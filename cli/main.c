@@ -18,6 +18,7 @@ struct command {
 static const struct command commands[] = {
 	{"serve", llr_cli_serve, "run a server"},
 	{"call", llr_cli_call, "send one request"},
+	{"call", llr_cli_call, "send one request"},
 	{"bench", llr_cli_bench, "measure a server: rate and latency percentiles"},
 	{"stats", llr_cli_stats, "show what a server has counted"},
 };
