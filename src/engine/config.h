@@ -66,7 +66,7 @@ struct llr_config_option {
 };
 
 /* The table, for --help and getopt; returns the count. */
-unsigned int llr_config_options(const struct llr_config_option **options);
+unsigned int llr_config_options(const struct llr_config_option **table);
 
 void llr_config_init(struct llr_config *config);
 
@@ -94,6 +94,6 @@ int llr_config_check(struct llr_config *config, struct llrph_error *error);
 
 /* The engine's part; the texts are borrowed from config. */
 void llr_config_engine_options(const struct llr_config *config,
-			       struct llrph_engine_options *options);
+			       struct llrph_engine_options *engine);
 
 #endif

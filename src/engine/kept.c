@@ -24,7 +24,7 @@
 
 static uint64_t random_u64(void)
 {
-	uint64_t value;
+	uint64_t value = 0;
 
 	/* At most 256 bytes are never interrupted nor cut short once the kernel has entropy. */
 	LLR_MUST(getrandom(&value, sizeof(value), 0) == (ssize_t)sizeof(value));
