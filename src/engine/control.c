@@ -223,3 +223,31 @@ void llr_llrp_control(struct llr_request *request)
 	else
 		request->engine->counters->skipped++;
 }
+
+/* A request without a session: 401, or a sessionless one that may run. */
+bool llr_llrp_stranger(struct llr_request *request)
+{
+	const struct llr_frame *frame = &request->frame;
+
+	request->answer_size_max = frame->frame_size;
+	if (request->engine->options.sessionless != 0 && frame->session == 0 &&
+	    (frame->flags & LLR_FLAG_IDEMPOTENT) != 0 &&
+	    (frame->flags & (LLR_FLAG_FRAGMENT | LLR_FLAG_EXT)) == 0 &&
+	    (request->listener->place & LLR_PLACE_CONNECTED) == 0) {
+		request->method = llr_method_find(request->engine, frame->route);
+		request->idempotent = true;
+		return true;
+	}
+	if ((request->listener->place & LLR_PLACE_CONNECTED) == 0) {
+		struct llr_session *session = llr_sessions_find_address(&request->engine->sessions,
+									request->listener->index,
+									&request->peer->address);
+
+		if (session != NULL)
+			session->last_ns = request->engine->now_ns;
+	}
+	/* Answers that share a datagram are padded to 16: the padding must be paid for too. */
+	request->answer_size_max = frame->frame_size & ~(LLR_ALIGN - 1);
+	llr_llrp_refuse(request, LLRPH_STATUS_NO_SESSION, NULL);
+	return false;
+}

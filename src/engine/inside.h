@@ -131,7 +131,7 @@ struct llrph_engine {
 	void *sessions_memory;         /* borrows */
 	uint8_t *stage;                /* owns: one frame of the largest message */
 	size_t stage_size;
-	uint32_t frame_max; /* bytes of the largest frame that is held */
+	uint32_t frame_max;      /* bytes of the largest frame that is held */
 	uint64_t now_ns;         /* as last read */
 	uint64_t wall_offset_ns; /* wall clock minus monotonic */
 	uint64_t sweep_ns;       /* when the next look at silent sessions is due */
@@ -175,16 +175,44 @@ int llr_dispatch(struct llr_request *request);
 /* What a status becomes that its method may not return; and its reason, where it needs one. */
 int llr_status_check(struct llr_request *request, int status);
 
-/* reply.c: LLRP's answers */
+/* reply.c: LLRP's answers, and the steps that refuse.c and parts.c share */
 void *llr_llrp_room(struct llr_request *request, uint32_t size);
 int llr_llrp_reply(struct llr_request *request, unsigned int status, bool part);
+bool llr_on_datagrams(const struct llr_request *request);
+/* Bytes of payload that an answer may have. */
+uint32_t llr_answer_size_max(const struct llr_request *request);
+/* Room for a frame; where the transport is full it is flushed once. */
+int llr_frame_reserve(struct llr_request *request, uint32_t size, struct llr_room *room);
+/* Opens room for a frame with size bytes of payload and hands back where the payload goes. */
+uint8_t *llr_payload_room(struct llr_request *request, uint32_t size);
+/* Writes route block and header around a payload of size bytes that stands in the room. */
+void llr_frame_commit(struct llr_request *request, struct llr_room *room, uint32_t size,
+		      const struct llr_reply_route *route, unsigned int flags);
+/* Whether a sequence may not be tried again under this answer. */
+bool llr_settles(unsigned int status);
+/* What the slot learns of an answer; payload is remembered where the protocol says so. */
+void llr_slot_answer(struct llr_request *request, const uint8_t *payload, uint32_t size,
+		     const struct llr_reply_route *route);
+uint32_t llr_saturate(uint64_t value);
+
+/* refuse.c */
 void llr_llrp_refuse(struct llr_request *request, unsigned int status, const char *text);
-/* Sends a remembered reply again; its payload is size bytes at payload. */
-void llr_llrp_repeat(struct llr_request *request, const struct llr_slot *slot,
-		     const uint8_t *payload);
-/* A frame without a route block: WELCOME, ACK. body: size bytes, copied. */
+void llr_count_status(struct llr_counters *counters, unsigned int status);
+/* A frame without a route block: WELCOME, ACK. body: header->length bytes, copied. */
 void llr_llrp_send(struct llr_listener *listener, struct llr_peer *peer,
 		   const struct llr_header *header, const uint8_t *body);
+
+/* parts.c: adds a part; true: the message is whole, and request is it */
+bool llr_llrp_part_take(struct llr_request *request);
+/* Sends a payload of size bytes in parts. What finds no room is lost: the client repeats. */
+void llr_llrp_parts_send(struct llr_request *request, const uint8_t *payload, uint32_t size,
+			 const struct llr_reply_route *route);
+/* Answers a repeat from memory. A burst of its parts is answered once. */
+void llr_llrp_repeat(struct llr_request *request);
+
+/* reject.c: a rejected frame ends its datagram or connection; returns false */
+bool llr_llrp_reject(struct llr_request *request, struct llr_span *span,
+		     enum llr_frame_verdict verdict);
 
 /* control.c: HELLO, HEARTBEAT, BYE, CANCEL */
 void llr_llrp_control(struct llr_request *request);
@@ -192,12 +220,16 @@ void llr_session_end(struct llrph_engine *engine, struct llr_session *session);
 struct llr_sessions *llr_sessions_of(struct llrph_engine *engine,
 				     const struct llr_session *session);
 
-/* stream.c: a frame that is too large to be held is skipped, then answered 413 */
-void llr_stream_skip_begin(struct llr_request *request, struct llr_stream_state *state,
-			   const uint8_t *bytes, uint32_t size);
-/* Takes bytes of the span; true: the frame is over and request is an answerable REQUEST. */
-bool llr_stream_skip(struct llr_request *request, struct llr_stream_state *state,
-		     struct llr_span *span);
+/* A request without a session: 401, or a sessionless one that may run (true). */
+bool llr_llrp_stranger(struct llr_request *request);
+
+/* llrp.c: zeros between frames; false: rejected, or the span is over */
+bool llr_padding_take(struct llr_request *request, struct llr_span *span, uint32_t *left);
+
+/* stream.c: finds the next frame in a run of bytes */
+bool llr_stream_next(struct llr_request *request, struct llr_span *span);
+/* What a connection owes or skips; NULL on transports without streams. */
+struct llr_stream_state *llr_stream_of(struct llr_listener *listener, const struct llr_peer *peer);
 
 /* wait.c */
 int llr_wait_open(struct llrph_engine *engine);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A frame on a stream that is larger than any message the server would take: it is not held but
- * stepped over, its checksum computed on the way, and answered 413 if it was a good request.
+ * Frames on a stream: found in runs of bytes, whole, in part, or too large to be held. The last are
+ * stepped over, their checksum computed on the way, and answered 413 if they were good requests.
  *
  * Thread: the worker's. Owns: nothing; the state is the listener's.
  */
@@ -12,8 +12,8 @@
 #include "base/crc32c.h"
 
 /* bytes: at least LLR_HEAD_SIZE of them; request->frame has the header's fields. */
-void llr_stream_skip_begin(struct llr_request *request, struct llr_stream_state *state,
-			   const uint8_t *bytes, uint32_t size)
+static void skip_begin(struct llr_request *request, struct llr_stream_state *state,
+		       const uint8_t *bytes, uint32_t size)
 {
 	const struct llr_frame *frame = &request->frame;
 
@@ -29,8 +29,7 @@ void llr_stream_skip_begin(struct llr_request *request, struct llr_stream_state 
 	state->skip_type = frame->type;
 }
 
-bool llr_stream_skip(struct llr_request *request, struct llr_stream_state *state,
-		     struct llr_span *span)
+static bool skip(struct llr_request *request, struct llr_stream_state *state, struct llr_span *span)
 {
 	const uint8_t *bytes = span->bytes + span->consumed;
 	uint32_t there = span->size - span->consumed;
@@ -63,5 +62,72 @@ bool llr_stream_skip(struct llr_request *request, struct llr_stream_state *state
 	request->frame.trace = NULL;
 	request->frame.flags &= (uint16_t)~LLR_FLAG_EXT;
 	request->frame.payload_size = request->frame.length - LLR_ROUTE_SIZE;
+	return true;
+}
+
+struct llr_stream_state *llr_stream_of(struct llr_listener *listener, const struct llr_peer *peer)
+{
+	return listener->streams == NULL ? NULL : &listener->streams[peer->index];
+}
+
+/*
+ * Streams keep frames at multiples of 16, but where a frame's padding comes late the next one
+ * begins anywhere in memory: then it is copied to where its payload is aligned.
+ */
+static uint8_t *stream_frame(struct llr_request *request, uint8_t *bytes, uint32_t size)
+{
+	struct llrph_engine *engine = request->engine;
+
+	if (((uintptr_t)bytes & (LLR_ALIGN - 1)) == 0)
+		return bytes;
+	LLR_ASSERT(size <= engine->stage_size);
+	memcpy(engine->stage, bytes, size);
+	return engine->stage;
+}
+
+bool llr_stream_next(struct llr_request *request, struct llr_span *span)
+{
+	struct llr_stream_state *state = llr_stream_of(request->listener, span->peer);
+	unsigned int place = request->listener->place;
+	uint8_t *bytes;
+	uint32_t there;
+	enum llr_frame_verdict verdict;
+
+	LLR_ASSERT_HOT(state != NULL);
+	span->wanted = 0;
+	if (state->dead) {
+		span->consumed = span->size;
+		return false;
+	}
+	if (state->skip_left > 0)
+		return skip(request, state, span);
+	if (!llr_padding_take(request, span, &state->padding_left))
+		return false;
+	bytes = span->bytes + span->consumed;
+	there = span->size - span->consumed;
+	verdict = llr_frame_peek(bytes, there, place, &request->frame);
+	if (verdict == LLR_FRAME_PARTIAL) {
+		span->wanted = LLR_HEADER_SIZE;
+		return false;
+	}
+	if (verdict != LLR_FRAME_OK)
+		return llr_llrp_reject(request, span, verdict);
+	if (request->frame.frame_size > request->engine->frame_max) {
+		span->wanted = LLR_HEAD_SIZE;
+		if (there < LLR_HEAD_SIZE)
+			return false;
+		skip_begin(request, state, bytes, there);
+		return skip(request, state, span);
+	}
+	if (request->frame.frame_size > there) {
+		span->wanted = request->frame.frame_size;
+		return false;
+	}
+	bytes = stream_frame(request, bytes, request->frame.frame_size);
+	verdict = llr_frame_decode(bytes, request->frame.frame_size, place, &request->frame);
+	if (verdict != LLR_FRAME_OK)
+		return llr_llrp_reject(request, span, verdict);
+	span->consumed += request->frame.frame_size;
+	state->padding_left = llr_frame_padding(request->frame.frame_size);
 	return true;
 }

@@ -88,7 +88,7 @@ struct llr_session_datagram {
 	struct llr_replies replies;
 	uint8_t *replies_bytes; /* borrows from the pages, as the next two */
 	uint8_t *bitmap;
-	uint8_t *message; /* max_message bytes */
+	uint8_t *message;         /* max_message bytes */
 	uint64_t repeat_sequence; /* the fragmented repeat that was answered last, */
 	uint64_t repeat_ns;       /* and when: its other parts are not answered again */
 	uint64_t trace_sequence;  /* whose trace context this is: */

@@ -104,7 +104,8 @@ void llr_slot_settle(const struct llr_session *session, uint64_t sequence,
 		return;
 	slot = llr_session_slot(session, sequence);
 	LLR_ASSERT_HOT(slot->sequence == sequence);
-	slot->state = LLR_SLOT_RUNNING; /* it may be DONE: an answer that found no room comes again */
+	slot->state =
+		LLR_SLOT_RUNNING; /* it may be DONE: an answer that found no room comes again */
 	stored();
 	slot->status = answer->status;
 	slot->service_ns = answer->service_ns;
