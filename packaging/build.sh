@@ -15,13 +15,24 @@ for tool in meson ninja gcc pkg-config; do
 	fi
 done
 
+# What meson says is of interest only where it fails.
+configure()
+{
+	log=$(mktemp)
+	if ! meson setup "$@" build --prefix="$PREFIX" -Dwerror="$werror" >"$log" 2>&1; then
+		cat "$log" >&2
+		rm -f "$log"
+		exit 1
+	fi
+	rm -f "$log"
+	echo "$answers" >build/.answers
+}
+
 # Meson keeps its answers: asked again only where they are others, for that costs seconds.
 answers="$PREFIX $werror"
 if [ ! -f build/build.ninja ]; then
-	meson setup build --prefix="$PREFIX" -Dwerror="$werror"
-	echo "$answers" >build/.answers
+	configure
 elif [ "$(cat build/.answers 2>/dev/null)" != "$answers" ]; then
-	meson setup --reconfigure build --prefix="$PREFIX" -Dwerror="$werror"
-	echo "$answers" >build/.answers
+	configure --reconfigure
 fi
 ninja -C build
