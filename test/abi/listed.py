@@ -56,7 +56,7 @@ def main():
                 missing.append(f"{name}: not run")
     fuzz_list = (root / "test/fuzz/meson.build").read_text()
     for path in root.glob("test/fuzz/fuzz_*.c"):
-        if f"'{path.stem[5:]}'" not in fuzz_list:
+        if f"'{path.stem[5:]}'" not in fuzz_list and "fuzz_*.c" not in fuzz_list:
             missing.append(f"test/fuzz/{path.name}: not in test/fuzz/meson.build")
         if not any((root / "test/fuzz/corpus" / path.stem[5:]).glob("*")):
             missing.append(f"test/fuzz/{path.name}: no corpus in test/fuzz/corpus/{path.stem[5:]}")

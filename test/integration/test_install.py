@@ -5,6 +5,7 @@ but the installed headers and pkg-config, and runs them against the installed `l
 every transport; the client with the shared and with the static library."""
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -101,13 +102,11 @@ class Server:
             stdout=self.output, stderr=subprocess.STDOUT, env=installed.env)
 
     def endpoints(self):
-        """The URIs that it prints, once all three are there."""
+        """The URIs that it says are ready, once all three are."""
         for _ in range(300):
-            text = self.log.read_text()
-            words = {line.split()[2] for line in text.splitlines()
-                     if line.startswith("llrph: ready ")}
-            if len(words) == 3:
-                return sorted(words)
+            lines = re.findall(r"^llrph.*: ready (\S+)$", self.log.read_text(), flags=re.M)
+            if len(lines) == 3:
+                return lines
             if self.process.poll() is not None:
                 break
             time.sleep(0.1)
