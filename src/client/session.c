@@ -447,7 +447,9 @@ uint64_t llr_link_step(struct llrph_client *client, struct llr_link *link, uint6
 			return LLR_NEVER;
 		if (now_ns >= link->retry_ns)
 			link_connect(client, link, now_ns);
-		return link->state == LLR_LINK_DOWN ? link->retry_ns : now_ns;
+		if (link->state == LLR_LINK_HELLO)
+			return hello_step(client, link, now_ns);
+		return is_active(client, link) ? link->retry_ns : LLR_NEVER;
 	case LLR_LINK_LOST:
 		return now_ns; /* the next turn buries it */
 	case LLR_LINK_HELLO:
