@@ -49,6 +49,7 @@ struct wire {
 	_Alignas(16) uint8_t coming[WIRE_COMING_MAX][WIRE_FRAME_SIZE_MAX];
 	struct llr_span coming_spans[WIRE_COMING_MAX];
 	unsigned int coming_count;
+	unsigned int come; /* in all: the next one's place in coming */
 	_Alignas(16) uint8_t stream[WIRE_STREAM_SIZE];
 	uint32_t stream_size;     /* bytes that have come */
 	uint32_t stream_consumed; /* of these */
@@ -113,7 +114,7 @@ static inline void wire_bring(struct wire *wire, const uint8_t *bytes, uint32_t 
 	span = &wire->coming_spans[wire->coming_count];
 	*span = (struct llr_span){
 		.peer = &wire->peer,
-		.bytes = wire->coming[wire->coming_count],
+		.bytes = wire->coming[wire->come++ % WIRE_COMING_MAX],
 		.received_ns = wire->rig->now_ns,
 		.size = size,
 	};
@@ -270,7 +271,11 @@ static inline void wire_rx_release(struct llr_transport *transport, struct llr_s
 	assert_true(wire->burst_is_out);
 	wire->burst_is_out = false;
 	if ((wire->ops.traits & LLR_TRAIT_STREAM) == 0) {
-		wire->coming_count = 0;
+		/* What came since the burst stays. */
+		count = count < wire->coming_count ? count : wire->coming_count;
+		wire->coming_count -= count;
+		memmove(wire->coming_spans, wire->coming_spans + count,
+			wire->coming_count * sizeof(*spans));
 		return;
 	}
 	if ((spans[0].flags & LLR_SPAN_CLOSED) != 0)

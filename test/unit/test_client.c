@@ -301,7 +301,7 @@ static void test_what_is_not_a_reply_is_dropped(void **state)
 	wire_bring_reply(wire, &reply);
 	wire->coming_spans[3].peer = &wire->stranger;
 	wire_bring_reply(wire, &reply);
-	wire->coming[4][30] ^= 1; /* its crc */
+	wire->coming_spans[4].bytes[30] ^= 1; /* its crc */
 	wire_bring_reply(wire, &reply);
 	wire->coming_spans[5].size -= 1;
 	wire_bring_named(wire, LLR_HEARTBEAT, 1);
