@@ -175,6 +175,12 @@ static void count(struct sim_tally *tally, const struct sim_request *request)
 		tally->refused++;
 }
 
+/* Loss is not so heavy that a client takes a living server for dead. */
+static bool is_heard(const struct sim_weather *weather)
+{
+	return weather->loss + weather->damage + weather->truncate < 100000 && weather->burst == 0;
+}
+
 void sim_check_completion(struct sim_world *world, struct sim_caller *caller,
 			  const struct llrph_completion *completion)
 {
@@ -204,6 +210,11 @@ void sim_check_completion(struct sim_world *world, struct sim_caller *caller,
 	if (request->error == 0 && !status_is_possible(world, request))
 		sim_violation(world, "request %" PRIx32 " ended with status %u", request->id,
 			      request->status);
+	/* Its session outlives the worker: the successor knows what ran, and says so. */
+	if (request->error == LLRPH_E_MAYBE_RAN && world->plan->level == SIM_CRASHY &&
+	    !caller->plan->is_stream && is_heard(&world->plan->weather))
+		sim_violation(world, "request %" PRIx32 " may have run: its session was lost",
+			      request->id);
 	if (request->error != 0 && request->status != 0)
 		sim_violation(world, "a completion with an error and a status");
 	if (request->must_succeed && request->status != LLRPH_STATUS_OK &&

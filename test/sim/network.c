@@ -173,6 +173,7 @@ void sim_network_send(struct sim_network *network, const struct sim_node *from,
 
 	LLR_ASSERT(size > 0);
 	LLR_ASSERT(size <= SIM_DATAGRAM_SIZE_MAX);
+	network->tap(network->context, from->actor, bytes, size);
 	if (from->cut || receiver->cut || is_lost(network)) {
 		sim_trace_frames("loses   ", from->name, receiver->name, bytes, size);
 		return;

@@ -66,8 +66,9 @@ struct sim_network {
 	struct sim_node nodes[SIM_NODE_COUNT_MAX];
 	/* Somebody has something to read. */
 	void (*wake)(void *context, unsigned int actor);
+	/* Sees each datagram as it was sent, whatever becomes of it. */
+	void (*tap)(void *context, unsigned int actor, const uint8_t *bytes, uint32_t size);
 	void *context; /* borrows */
-	uint64_t lost; /* datagrams that did not arrive whole, of those sent while it was fair */
 };
 
 void sim_network_init(struct sim_network *network, struct sim_events *events,

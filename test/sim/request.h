@@ -58,6 +58,9 @@ struct sim_request {
 	int64_t sequence;
 	uint64_t committed_ns;
 	uint64_t deadline_ns;
+	uint64_t wire_sequence; /* of its newest copy */
+	uint64_t wire_ns;       /* when that was sent */
+	uint32_t wire_copies;   /* under that sequence */
 	uint32_t executed;
 	uint32_t attempts;
 	int error;

@@ -18,10 +18,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define BURST_MAX      64U
-#define CAPACITY       (256U << 10) /* bytes that one direction holds, whatever their state */
-#define UNSENT_MAX     (128U << 10) /* above it the connecting end hears that there is no room */
-#define CHOP_ONE_IN    3U           /* runs that arrive in pieces */
+#define BURST_MAX 64U
+#define CAPACITY  (2U << 20) /* bytes that one direction holds, whatever their state */
+#define UNSENT_MAX                                                                                 \
+	(128U << 10)      /* above it the connecting end hears that there is no room; the          \
+			     listening one, as with TCP, has room for all of a window */
+#define CHOP_ONE_IN    3U /* runs that arrive in pieces */
 #define CONNECTING_END 0
 #define LISTENING_END  1
 
@@ -302,6 +304,7 @@ static int stream_tx_reserve(struct llr_transport *transport, struct llr_peer *p
 	struct sim_connection *connection =
 		port->end == CONNECTING_END ? port->connection : peer->link;
 	struct stream_end *end = &connection->ends[port->end];
+	uint32_t unsent_max = port->end == CONNECTING_END ? UNSENT_MAX : CAPACITY - UNSENT_MAX;
 	uint32_t unsent = end->outgoing_size + connection->ends[!port->end].under_way +
 			  connection->ends[!port->end].incoming_size;
 
@@ -311,7 +314,7 @@ static int stream_tx_reserve(struct llr_transport *transport, struct llr_peer *p
 		return -ECONNRESET;
 	if (size > UNSENT_MAX)
 		return -EMSGSIZE;
-	if (unsent + size > UNSENT_MAX || sim_chance(&port->wire->random, port->wire->full)) {
+	if (unsent + size > unsent_max || sim_chance(&port->wire->random, port->wire->full)) {
 		transport->counters->tx_deferred++;
 		return -EAGAIN;
 	}

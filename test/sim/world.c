@@ -8,6 +8,7 @@
 #include "check.h"
 #include "crash.h"
 #include "service.h"
+#include "tap.h"
 #include "trace.h"
 
 #include "base/bytes.h"
@@ -26,6 +27,12 @@ static void wake(void *context, unsigned int actor)
 	uint64_t delay = actor == SIM_ACTOR_SERVER ? world->plan->worker_delay_ns_max : 2000;
 
 	sim_world_wake_at(world, actor, world->now_ns + 1 + sim_below(&world->random, delay));
+}
+
+static void tap(void *context, unsigned int actor, const uint8_t *bytes, uint32_t size)
+{
+	if (actor != SIM_ACTOR_SERVER)
+		sim_tap(context, bytes, size);
 }
 
 void sim_world_wake_at(struct sim_world *world, unsigned int actor, uint64_t at_ns)
@@ -162,6 +169,7 @@ static void open_world(struct sim_world *world, struct sim_plan *plan)
 	sim_network_init(&world->network, &world->events, &world->now_ns, plan->seed);
 	world->network.weather = plan->weather;
 	world->network.wake = wake;
+	world->network.tap = tap;
 	world->network.context = world;
 	sim_wire_init(&world->wire, &world->events, &world->now_ns, plan->seed);
 	world->wire.delay_min_ns = plan->weather.delay_min_ns;
