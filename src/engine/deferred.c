@@ -108,9 +108,10 @@ int llrph_deferred_reply(struct llrph_deferred *deferred, int status, const void
 		return 0;
 	}
 	deferred->engine->now_ns = llr_clock_now(&deferred->engine->clock);
+	request.reasoned = status > 299 && size <= LLRPH_REASON_SIZE_MAX;
 	room = llr_llrp_room(&request, size);
 	if (room == NULL) {
-		bool fits = size <= request.method->spec->reply_size_max &&
+		bool fits = (request.reasoned || size <= request.method->spec->reply_size_max) &&
 			    (request.session == NULL || size <= request.session->max_message);
 
 		return fits ? -EAGAIN : -EMSGSIZE;
@@ -118,7 +119,6 @@ int llrph_deferred_reply(struct llrph_deferred *deferred, int status, const void
 	if (size > 0)
 		memcpy(room, payload, size);
 	request.call.reply_size = size;
-	request.reasoned = status > 299 && size <= LLRPH_REASON_SIZE_MAX;
 	error = llr_llrp_reply(&request, (unsigned int)llr_status_check(&request, status), part);
 	if (error == 0 && !part)
 		deferred_free(deferred);

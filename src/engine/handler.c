@@ -29,14 +29,15 @@ int llrph_call_reason(struct llrph_call *call, int status, const char *text)
 {
 	struct llr_request *request = request_of(call);
 	uint32_t size = llr_utf8_cut(text, (uint32_t)strlen(text), LLRPH_REASON_SIZE_MAX);
-	void *room = request->listener->framing->room(request, size);
+	void *room;
 
+	request->reasoned = true;
+	room = request->listener->framing->room(request, size);
 	call->reply_size = 0;
 	if (room != NULL) {
 		memcpy(room, text, size);
 		call->reply_size = size;
 	}
-	request->reasoned = true;
 	return status;
 }
 

@@ -70,7 +70,8 @@ void *llr_llrp_room(struct llr_request *request, uint32_t size)
 	call->reply = NULL;
 	/* A reason may be larger than the method's replies; a stranger's answer never is. */
 	if (size > llr_answer_size_max(request) ||
-	    (size > request->method->spec->reply_size_max && size > LLRPH_REASON_SIZE_MAX))
+	    (size > request->method->spec->reply_size_max &&
+	     !(request->reasoned && size <= LLRPH_REASON_SIZE_MAX)))
 		return NULL;
 	call->reply = llr_payload_room(request, size);
 	if (call->reply != NULL)
