@@ -90,6 +90,16 @@ static void deferred_free(struct llrph_deferred *deferred)
 	engine->deferred_count--;
 }
 
+/* Whether an answer of that size could go out at all. */
+static bool answer_fits(const struct llr_request *request, uint32_t size)
+{
+	uint32_t size_max = request->session != NULL ? request->session->max_message
+						     : request->answer_size_max - LLR_HEAD_SIZE;
+
+	return size <= size_max &&
+	       (request->reasoned || size <= request->method->spec->reply_size_max);
+}
+
 int llrph_deferred_reply(struct llrph_deferred *deferred, int status, const void *payload,
 			 uint32_t size, unsigned int flags)
 {
@@ -110,16 +120,14 @@ int llrph_deferred_reply(struct llrph_deferred *deferred, int status, const void
 	deferred->engine->now_ns = llr_clock_now(&deferred->engine->clock);
 	request.reasoned = status > 299 && size <= LLRPH_REASON_SIZE_MAX;
 	room = llr_llrp_room(&request, size);
-	if (room == NULL) {
-		bool fits = (request.reasoned || size <= request.method->spec->reply_size_max) &&
-			    (request.session == NULL || size <= request.session->max_message);
-
-		return fits ? -EAGAIN : -EMSGSIZE;
-	}
+	if (room == NULL)
+		return answer_fits(&request, size) ? -EAGAIN : -EMSGSIZE;
 	if (size > 0)
 		memcpy(room, payload, size);
 	request.call.reply_size = size;
 	error = llr_llrp_reply(&request, (unsigned int)llr_status_check(&request, status), part);
+	if (error == 0 && part)
+		deferred->engine->counters->parts++;
 	if (error == 0 && !part)
 		deferred_free(deferred);
 	return error;
