@@ -30,6 +30,8 @@ _Static_assert(sizeof(struct llr_address) == 24, "compared with memcmp: no paddi
  */
 struct llr_peer {
 	struct llr_address address; /* datagram, TCP: the sender's; shm: family 0 */
+	struct llr_address local;   /* datagram to a socket of all addresses: the one that it came
+				       to and answers leave from, port 0; else family 0 */
 	void *link;                 /* the transport's own: connection, lane; NULL on datagrams */
 	void *session;  /* connected: what the framing bound to it; shares; NULL: nothing */
 	uint32_t mtu;   /* bytes that one datagram to it may have; 0: no such limit */
