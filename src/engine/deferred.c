@@ -76,6 +76,9 @@ static bool request_resume(struct llr_request *request, struct llrph_deferred *d
 		engine->counters->superseded++;
 		return false;
 	}
+	/* A later request may have come to another address of ours. */
+	if (session->datagram != NULL)
+		session->peer->local = deferred->peer.local;
 	return true;
 }
 

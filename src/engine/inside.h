@@ -86,7 +86,7 @@ struct llrph_deferred {
 	uint64_t received_ns;
 	uint64_t start_ns;
 	struct llrph_deferred *next; /* borrows: the next free one */
-	struct llr_peer peer;        /* sessionless: where the answer goes */
+	struct llr_peer peer;        /* as it was: sessionless, where the answer goes */
 	uint32_t answer_size_max;    /* bytes of the answer's frame */
 	uint32_t route;
 	uint16_t flags; /* of the request's frame */

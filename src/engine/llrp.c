@@ -95,6 +95,8 @@ static struct llr_session *session_find(struct llr_request *request)
 	/* A larger datagram than before shows what the path can carry. */
 	if (request->peer->mtu > session->peer->mtu)
 		session->peer->mtu = request->peer->mtu;
+	/* Answers leave from where their request came to. */
+	session->peer->local = request->peer->local;
 	request->peer = session->peer;
 	return session;
 }

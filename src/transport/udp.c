@@ -148,6 +148,11 @@ int llr_udp_listen(struct llr_transport **transport, const struct llr_udp_setup 
 		code = create(&udp, setup->fd, false);
 	if (code != 0)
 		return llr_socket_explain(error, name, code);
+	code = llr_udp_local_init(udp, &uri.address);
+	if (code != 0) {
+		llr_memory_unmap(udp, MAPPING_SIZE);
+		return llr_socket_explain(error, name, code);
+	}
 
 	udp->uri = uri;
 	udp->transport.counters = setup->counters;

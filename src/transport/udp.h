@@ -8,6 +8,8 @@
  * - span.peer is scratch (valid until rx_release); tx_reserve takes any struct llr_peer with
  *   address and mtu set, such as a session's copy. The connect role has one peer, and ignores which
  *   one is passed.
+ * - peer.local: on a socket bound to all addresses, the one that the datagram came to; what is
+ *   sent to that peer leaves from there.
  * - peer.mtu: what a datagram to that peer may have. Listen role: 1472 (IPv4) or 1452 (IPv6), or
  *   the size of this very datagram where that is larger: proof that the path carries it (as far as
  *   a path is the same both ways; else the datagram is dropped and counted tx_failed). Connect

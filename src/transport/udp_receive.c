@@ -71,7 +71,7 @@ static unsigned int receive_some(struct llr_udp *udp, unsigned int count_max)
 /* The kernel's wall-clock time of receipt; 0: it gave none. */
 static uint64_t kernel_stamp(struct msghdr *header)
 {
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(header);
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(header); /* UDP says this before all else */
 	struct timespec stamp;
 
 	if (cmsg == NULL || cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_TIMESTAMPNS)
@@ -106,6 +106,8 @@ static bool identify_sender(struct llr_udp *udp, unsigned int index)
 	llr_address_from_sockaddr(&peer->address, &storage);
 	if (!llr_allow_match(udp->allow, &peer->address))
 		return false;
+	if (udp->wildcard)
+		llr_udp_local_read(&peer->local, &udp->receive.headers[index].msg_hdr);
 	usual = peer->address.family == AF_INET ? LLR_DATAGRAM_IPV4 : LLR_DATAGRAM_IPV6;
 	peer->mtu = (uint32_t)llr_min_u64(llr_max_u64(usual, udp->receive.headers[index].msg_len),
 					  LLR_DATAGRAM_MAX);

@@ -48,15 +48,23 @@ static bool try_share(struct llr_udp_send *send, uint32_t index, uint32_t size, 
 	return true;
 }
 
-/* Looks at the newest waiting datagram for that address, if it is among the last few. */
-static bool find_shared(struct llr_udp *udp, const struct llr_address *address, uint32_t size,
+static bool is_same_way(const struct llr_udp *udp, const struct llr_udp_datagram *datagram,
+			const struct llr_peer *peer)
+{
+	return udp->connected ||
+	       (llr_address_equal(&datagram->address, &peer->address) &&
+		(!udp->wildcard || llr_address_equal(&datagram->local, &peer->local)));
+}
+
+/* Looks at the newest waiting datagram for that peer, if it is among the last few. */
+static bool find_shared(struct llr_udp *udp, const struct llr_peer *peer, uint32_t size,
 			uint32_t mtu)
 {
 	struct llr_udp_send *send = &udp->send;
 	uint32_t oldest = send->count > LOOK_BACK ? send->count - LOOK_BACK : 0;
 
 	for (uint32_t i = send->count; i-- > oldest;) {
-		if (udp->connected || llr_address_equal(&send->datagrams[i].address, address))
+		if (is_same_way(udp, &send->datagrams[i], peer))
 			return try_share(send, i, size, mtu);
 	}
 	return false;
@@ -95,7 +103,7 @@ int llr_udp_tx_reserve(struct llr_transport *transport, struct llr_peer *peer, u
 	    (peer->address.family != AF_INET6 || udp->family != AF_INET6))
 		return -ECONNRESET;
 
-	if (!find_shared(udp, &peer->address, size, mtu) && !begin_datagram(send, size, mtu)) {
+	if (!find_shared(udp, peer, size, mtu) && !begin_datagram(send, size, mtu)) {
 		llr_udp_tx_flush(transport);
 		if (!begin_datagram(send, size, mtu))
 			return -EAGAIN;
@@ -127,6 +135,8 @@ void llr_udp_tx_commit(struct llr_transport *transport, struct llr_room *room, u
 
 	LLR_ASSERT_HOT(datagram->offset == send->used);
 	datagram->address = room->peer->address;
+	if (udp->wildcard)
+		datagram->local = room->peer->local;
 	send->used += datagram->capacity;
 	send->count++;
 }
@@ -158,7 +168,7 @@ static int send_some(struct llr_udp *udp, uint32_t first)
 	struct llr_udp_send *send = &udp->send;
 	struct llr_udp_datagram *datagram = &send->datagrams[first];
 
-	if (send->count - first == 1) {
+	if (send->count - first == 1 && !udp->wildcard) {
 		socklen_t size = name_of(udp, first);
 		const struct sockaddr *name = (const struct sockaddr *)&send->names[first];
 
@@ -176,6 +186,10 @@ static int send_some(struct llr_udp *udp, uint32_t first)
 		send->vectors[i].iov_len = send->datagrams[i].size;
 		header->msg_iov = &send->vectors[i];
 		header->msg_iovlen = 1;
+		if (udp->wildcard) {
+			header->msg_control = send->control[i];
+			llr_udp_local_write(udp, &send->datagrams[i].local, header);
+		}
 	}
 	return sendmmsg(udp->fd, &send->headers[first], send->count - first,
 			MSG_DONTWAIT | MSG_NOSIGNAL);
