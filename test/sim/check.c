@@ -75,9 +75,25 @@ static struct bounds bounds_of(const struct sim_request *request)
 	return bounds;
 }
 
+/*
+ * 429 and 503 settle nothing. A client that has sent one copy takes them for the answer; should the
+ * network have made a second one, which comes later, that one runs.
+ */
+static bool has_double(const struct sim_world *world, const struct sim_request *request)
+{
+	const struct sim_weather *weather = &world->plan->weather;
+
+	return (weather->duplicate > 0 || weather->ancient > 0) && request->error == 0 &&
+	       (request->status == LLRPH_STATUS_REFUSED ||
+		request->status == LLRPH_STATUS_UNAVAILABLE);
+}
+
 static void check_bounds(struct sim_world *world, const struct sim_request *request)
 {
 	struct bounds bounds = bounds_of(request);
+
+	if (has_double(world, request))
+		bounds.most = bounds.most > 1 ? bounds.most : 1;
 
 	if (request->size < SIM_ID_SIZE)
 		return; /* not counted one by one */
@@ -119,7 +135,8 @@ static bool status_is_possible(const struct sim_world *world, const struct sim_r
 	switch (request->status) {
 	case LLRPH_STATUS_OK:
 		return request->method != SIM_METHOD_MISSING &&
-		       (request->behaviour == SIM_ANSWER || request->behaviour == SIM_DEFER);
+		       request->behaviour != SIM_DECLARED && request->behaviour != SIM_FAIL &&
+		       request->behaviour != SIM_UNKNOWN;
 	case LLRPH_STATUS_UNPROCESSABLE:
 		return request->behaviour == SIM_DECLARED;
 	case LLRPH_STATUS_HANDLER_FAILED:

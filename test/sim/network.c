@@ -168,12 +168,12 @@ void sim_network_send(struct sim_network *network, const struct sim_node *from,
 		      const struct llr_address *to, const uint8_t *bytes, uint32_t size)
 {
 	struct sim_random *random = &network->random;
-	const struct sim_node *receiver = find(network, to); /* whoever sends elsewhere is wrong */
+	struct sim_node *receiver = find(network, to); /* whoever sends elsewhere is wrong */
 	unsigned int copies = 1;
 
 	LLR_ASSERT(size > 0);
 	LLR_ASSERT(size <= SIM_DATAGRAM_SIZE_MAX);
-	network->tap(network->context, from->actor, bytes, size);
+	network->tap(network->context, from->actor, receiver, bytes, size);
 	if (from->cut || receiver->cut || is_lost(network)) {
 		sim_trace_frames("loses   ", from->name, receiver->name, bytes, size);
 		return;
@@ -196,6 +196,13 @@ void sim_network_send(struct sim_network *network, const struct sim_node *from,
 	}
 	if (sim_chance(random, network->weather.garbage))
 		send_garbage(network, from, to);
+}
+
+void sim_network_inject(struct sim_network *network, const struct sim_node *from,
+			const struct llr_address *to, const uint8_t *bytes, uint32_t size)
+{
+	sim_trace_frames("injects ", from->name, find(network, to)->name, bytes, size);
+	enter(network, launch(network, from, to, bytes, size));
 }
 
 void sim_network_arrive(struct sim_network *network, struct sim_datagram *datagram)

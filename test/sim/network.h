@@ -52,6 +52,7 @@ struct sim_node {
 	uint32_t queue_max; /* datagrams that its socket holds */
 	unsigned int actor; /* who is woken */
 	void *port;         /* borrows: the port bound to it; NULL: none */
+	uint64_t cookie;    /* the newest that the server gave it; for the tap */
 	bool open;          /* somebody reads it: else what arrives is lost */
 	bool cut;           /* nothing gets through, either way */
 };
@@ -67,7 +68,8 @@ struct sim_network {
 	/* Somebody has something to read. */
 	void (*wake)(void *context, unsigned int actor);
 	/* Sees each datagram as it was sent, whatever becomes of it. */
-	void (*tap)(void *context, unsigned int actor, const uint8_t *bytes, uint32_t size);
+	void (*tap)(void *context, unsigned int actor, struct sim_node *to, const uint8_t *bytes,
+		    uint32_t size);
 	void *context; /* borrows */
 };
 
@@ -84,6 +86,9 @@ void sim_node_close(struct sim_node *node);
 
 void sim_network_send(struct sim_network *network, const struct sim_node *from,
 		      const struct llr_address *to, const uint8_t *bytes, uint32_t size);
+/* The same, in fair weather, and unheard by the tap. */
+void sim_network_inject(struct sim_network *network, const struct sim_node *from,
+			const struct llr_address *to, const uint8_t *bytes, uint32_t size);
 /* The event: takes ownership of the datagram. */
 void sim_network_arrive(struct sim_network *network, struct sim_datagram *datagram);
 struct sim_datagram *sim_node_take(struct sim_node *node);

@@ -74,8 +74,10 @@ static enum sim_behaviour behaviour(struct sim_random *random)
 
 	if (roll < 70)
 		return SIM_ANSWER;
-	if (roll < 90)
+	if (roll < 85)
 		return SIM_DEFER;
+	if (roll < 90)
+		return SIM_BUSY;
 	if (roll < 95)
 		return SIM_DECLARED;
 	return roll < 98 ? SIM_FAIL : SIM_UNKNOWN;
@@ -106,6 +108,7 @@ static void make_request(struct sim_plan *plan, struct sim_random *random,
 		request->method = SIM_METHOD_MISSING;
 	request->flagged = sim_below(random, 4) == 0;
 	request->behaviour = behaviour(random);
+	request->busy = request->behaviour == SIM_BUSY ? (uint32_t)sim_between(random, 1, 3) : 0;
 	request->defer_ns = sim_log_between(random, 1000, 300 * MS);
 	if (sim_below(random, 10) == 0)
 		request->work_ns = sim_log_between(random, 100, 5 * MS);
@@ -161,7 +164,8 @@ static void mark_due(const struct sim_plan *plan, struct sim_caller_plan *caller
 		request->must_succeed =
 			all_get_through && request->timeout_ns == PATIENCE_NS &&
 			request->cancel_ns == 0 && request->method != SIM_METHOD_MISSING &&
-			request->behaviour != SIM_FAIL && request->behaviour != SIM_UNKNOWN;
+			request->behaviour != SIM_FAIL && request->behaviour != SIM_BUSY &&
+			request->behaviour != SIM_UNKNOWN;
 	}
 }
 

@@ -28,6 +28,7 @@ enum sim_behaviour {
 	SIM_FAIL,     /* 500 */
 	SIM_UNKNOWN,  /* a status that the method does not declare: the engine makes it 500 */
 	SIM_DEFER,    /* 200, after defer_ns */
+	SIM_BUSY,     /* 429 or 503 for some times, without running; then 200 */
 	SIM_BEHAVIOUR_COUNT
 };
 
@@ -48,6 +49,7 @@ struct sim_request {
 	uint32_t id;
 	uint32_t size; /* of the payload */
 	uint32_t reply_size;
+	uint32_t busy;   /* times that it is refused yet */
 	uint32_t deadly; /* its first execution arms a crash after so many steps; 0: none */
 	enum sim_method method;
 	enum sim_behaviour behaviour;

@@ -10,6 +10,7 @@
 #include "port.h"
 #include "service.h"
 #include "stream.h"
+#include "tap.h"
 #include "trace.h"
 #include "world.h"
 
@@ -108,6 +109,7 @@ static void come_back(struct sim_world *world)
 	if (!is_successor) {
 		memset(server->sessions, 0, server->sessions_size);
 		make_secret(world);
+		sim_tap_restart(world);
 		llr_stats_counters(server->stats, 0)->sessions_open = 0;
 	}
 	server->setup.successor = is_successor;

@@ -96,6 +96,11 @@ static int answer(struct llrph_call *call, struct sim_request *request)
 	return request->behaviour == SIM_DECLARED ? LLRPH_STATUS_UNPROCESSABLE : LLRPH_STATUS_OK;
 }
 
+static int refusal(const struct sim_request *request)
+{
+	return request->id % 2 == 0 ? LLRPH_STATUS_UNAVAILABLE : LLRPH_STATUS_REFUSED;
+}
+
 static int handle(struct llrph_call *call, enum sim_method method)
 {
 	struct sim_world *world = service.world;
@@ -131,6 +136,11 @@ static int handle(struct llrph_call *call, enum sim_method method)
 		return STATUS_UNDECLARED;
 	case SIM_DEFER:
 		return defer(call, request);
+	case SIM_BUSY:
+		if (request->busy-- > 0)
+			return llrph_call_reason(call, refusal(request), "busy, as planned");
+		request->busy = 0;
+		return answer(call, request);
 	case SIM_ANSWER:
 	case SIM_DECLARED:
 	case SIM_BEHAVIOUR_COUNT:

@@ -20,6 +20,8 @@
 #define SILENCE_NS (75 * SECOND)
 /* A run that lasts longer by its own clock does not end. */
 #define RUN_NS_MAX (1000 * SECOND)
+/* Nor does one in which so much happens; the usual run has a hundredth of it. */
+#define EVENTS_MAX 5000000U
 
 static void wake(void *context, unsigned int actor)
 {
@@ -29,10 +31,13 @@ static void wake(void *context, unsigned int actor)
 	sim_world_wake_at(world, actor, world->now_ns + 1 + sim_below(&world->random, delay));
 }
 
-static void tap(void *context, unsigned int actor, const uint8_t *bytes, uint32_t size)
+static void tap(void *context, unsigned int actor, struct sim_node *to, const uint8_t *bytes,
+		uint32_t size)
 {
-	if (actor != SIM_ACTOR_SERVER)
-		sim_tap(context, bytes, size);
+	if (actor == SIM_ACTOR_SERVER)
+		sim_tap_server(context, to, bytes, size);
+	else
+		sim_tap_caller(context, bytes, size);
 }
 
 void sim_world_wake_at(struct sim_world *world, unsigned int actor, uint64_t at_ns)
@@ -178,6 +183,8 @@ static void open_world(struct sim_world *world, struct sim_plan *plan)
 	world->wire.wake = wake;
 	world->wire.context = world;
 	world->wire.listener_actor = SIM_ACTOR_SERVER;
+	world->stranger = sim_network_node(&world->network, "stranger", SIM_ACTOR_SERVER);
+	world->stranger->open = false;
 	sim_service_bind(world);
 	sim_crash_disarm();
 	sim_server_init(world);
@@ -226,7 +233,7 @@ static void run_until_through(struct sim_world *world)
 	while (!world->has_failed && !callers_are_through(world)) {
 		LLR_ASSERT(sim_events_pop(&world->events, &event));
 		happen(world, &event);
-		if (world->now_ns > SIM_START_NS + RUN_NS_MAX)
+		if (world->now_ns > SIM_START_NS + RUN_NS_MAX || world->tally.events > EVENTS_MAX)
 			sim_violation(world, "the run does not end");
 	}
 }

@@ -57,6 +57,7 @@ struct sim_world {
 	struct sim_events events;
 	struct sim_network network;
 	struct sim_wire wire;
+	struct sim_node *stranger; /* borrows; listens to others, and has no cookie of its own */
 	struct sim_server server;
 	struct sim_caller callers[SIM_CALLER_COUNT_MAX];
 	uint64_t due_ns[SIM_ACTOR_COUNT];    /* the actor's next turn; UINT64_MAX: none */
