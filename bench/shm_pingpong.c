@@ -4,11 +4,12 @@
  * processes, pinned to two cores, both spinning. Prints medians of alternating rounds and their
  * ratio, so that what the machine does to one it does to the other.
  *
- *   shm_pingpong [ROUNDS [CORE CORE]]
+ *   shm_pingpong [ROUNDS [SILENT [CORE CORE]]]
  *
  * The frame is 112 bytes: header, route, 64 of payload, as an echo has. "bare" moves two lines each
  * way with one flag in the first. "lane" is the transport's whole path: reserve, build, commit,
- * flush, rx_burst, read, release, on both sides. "window" keeps 64 outstanding.
+ * flush, rx_burst, read, release, on both sides. "among" is the same beside SILENT other lanes
+ * (default 1,000) on which nothing happens. "window" keeps 64 outstanding.
  */
 #include "base/clock.h"
 #include "base/limits.h"
@@ -29,6 +30,8 @@
 #define WINDOW     64U
 #define FRAME_SIZE 112U
 #define LINES      2U
+#define CHUNKS     2000U /* of the window's requests */
+#define CHUNK      500U
 
 struct bare {
 	struct {
@@ -173,22 +176,32 @@ static void run_lane(struct llr_transport *transport, struct llr_peer *peer)
 	}
 }
 
+/* Millions in a second, the median of chunks: what disturbs some of them does not count. */
 static double run_window(struct llr_transport *transport, struct llr_peer *peer)
 {
 	uint8_t bytes[FRAME_SIZE] = {0};
-	uint64_t start_ns = llr_clock_now(&bench_clock);
 	uint32_t sent = 0;
-	uint32_t count = EXCHANGES * 10;
+	uint32_t received = 0;
 
-	for (uint32_t received = 0; received < count;) {
-		while (sent < count && sent - received < WINDOW) {
-			send_one(transport, peer, bytes);
-			sent++;
+	for (uint32_t chunk = 0; chunk < CHUNKS; chunk++) {
+		uint64_t start_ns = llr_clock_now(&bench_clock);
+		uint32_t before = received;
+
+		while (received - before < CHUNK) {
+			while (sent - received < WINDOW) {
+				send_one(transport, peer, bytes);
+				sent++;
+			}
+			transport->ops->tx_flush(transport);
+			received += receive(transport, bytes);
 		}
-		transport->ops->tx_flush(transport);
-		received += receive(transport, bytes);
+		samples[chunk] = (uint32_t)((llr_clock_now(&bench_clock) - start_ns) * 1000 /
+					    (received - before));
 	}
-	return (double)count * 1e3 / (double)(llr_clock_now(&bench_clock) - start_ns);
+	while (received < sent)
+		received += receive(transport, bytes);
+	qsort(samples, CHUNKS, sizeof(samples[0]), compare);
+	return 1e6 / samples[CHUNKS / 2];
 }
 
 static pid_t start_server(struct llr_lane_host *host)
@@ -239,52 +252,81 @@ static pid_t start_host(int ready)
 	}
 }
 
-int main(int argc, char **argv)
+static void connect_or_exit(struct llr_transport **transport, struct llr_peer **peer)
 {
 	static struct llr_transport_counters counters;
-	int rounds = argc > 1 ? atoi(argv[1]) : 5;
-	struct llr_shm_wish wish = {.spin = true};
-	struct llr_transport *transport;
+	static const struct llr_shm_wish wish = {.spin = true};
 	struct llrph_error error = {{0}};
+
+	if (llr_shm_connect(transport, peer, "pingpong", &wish, 5000000000U, &counters,
+			    &bench_clock, &error) == 0)
+		return;
+	(void)fprintf(stderr, "%s\n", error.text);
+	exit(1);
+}
+
+static void run_round(struct llr_transport **silent, int silent_count)
+{
+	struct llr_transport *transport;
+	struct llr_peer *peer;
+	uint32_t bare_p99;
+	uint32_t bare = run_bare(&bare_p99);
+	uint32_t lane;
+	uint32_t lane_p99;
+	uint32_t among;
+	double window;
+
+	connect_or_exit(&transport, &peer);
+	run_lane(transport, peer);
+	lane = percentile(0.5);
+	lane_p99 = percentile(0.99);
+	window = run_window(transport, peer);
+	for (int i = 0; i < silent_count; i++) {
+		struct llr_peer *ignored;
+
+		connect_or_exit(&silent[i], &ignored);
+	}
+	run_lane(transport, peer);
+	among = percentile(0.5);
+	(void)printf("bare p50 %u p99 %u   lane p50 %u p99 %u ratio %.2f   among %u ratio %.2f   "
+		     "window %.1f M/s\n",
+		     bare, bare_p99, lane, lane_p99, (double)lane / bare, among,
+		     (double)among / lane, window);
+	for (int i = 0; i < silent_count; i++)
+		silent[i]->ops->close(silent[i]);
+	transport->ops->close(transport);
+}
+
+int main(int argc, char **argv)
+{
+	int rounds = argc > 1 ? atoi(argv[1]) : 5;
+	int silent_count = argc > 2 ? atoi(argv[2]) : 1000;
+	struct llr_transport **silent = calloc((size_t)silent_count + 1, sizeof(*silent));
 	char folder[] = "/tmp/llrph-bench-XXXXXX";
 	char file[64];
-	struct llr_peer *peer;
 	int ready[2];
 	char byte;
 	pid_t host;
 
-	if (argc > 3) {
-		cores[0] = atoi(argv[2]);
-		cores[1] = atoi(argv[3]);
+	if (argc > 4) {
+		cores[0] = atoi(argv[3]);
+		cores[1] = atoi(argv[4]);
 	}
-	if (mkdtemp(folder) == NULL || setenv("LLRPH_RUNTIME_DIR", folder, 1) != 0 ||
-	    pipe(ready) != 0)
+	if (silent == NULL || mkdtemp(folder) == NULL ||
+	    setenv("LLRPH_RUNTIME_DIR", folder, 1) != 0 || pipe(ready) != 0)
 		return 1;
 	llr_clock_init(&bench_clock);
 	for (int round = 0; round < rounds; round++) {
-		uint32_t bare_p99;
-		uint32_t bare = run_bare(&bare_p99);
-		uint32_t lane;
-
 		host = start_host(ready[1]);
-		if (read(ready[0], &byte, 1) != 1 ||
-		    llr_shm_connect(&transport, &peer, "pingpong", &wish, 5000000000U, &counters,
-				    &bench_clock, &error) != 0) {
-			(void)fprintf(stderr, "%s\n", error.text);
+		if (read(ready[0], &byte, 1) != 1)
 			return 1;
-		}
-		run_lane(transport, peer);
-		lane = percentile(0.5);
-		(void)printf("bare p50 %u p99 %u   lane p50 %u p99 %u   ratio %.2f   "
-			     "window %.1f M/s\n",
-			     bare, bare_p99, lane, percentile(0.99), (double)lane / bare,
-			     run_window(transport, peer));
-		transport->ops->close(transport);
+		run_round(silent, silent_count);
 		(void)kill(host, SIGKILL);
 		(void)waitpid(host, NULL, 0);
 	}
 	(void)snprintf(file, sizeof(file), "%s/pingpong.sock", folder);
 	(void)unlink(file);
 	(void)rmdir(folder);
+	free(silent);
 	return 0;
 }

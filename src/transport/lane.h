@@ -238,6 +238,8 @@ static inline int llr_ring_peek(const struct llr_ring_reader *reader, const uint
 	uint32_t frame_size = (uint32_t)word;
 	uint64_t seal;
 
+	/* The line behind, which most frames reach into, is fetched beside the first. */
+	__builtin_prefetch(record + LLR_LANE_UNIT);
 	if ((uint32_t)(word >> 32) != llr_ring_mark(reader->position))
 		return 0;
 	memcpy(&seal, record + 8, sizeof(seal));
