@@ -6,7 +6,8 @@
  * Thread: the owner's alone. While both sides spin nothing here makes a syscall, but a look at the
  * handover connection after 10 ms without news.
  *
- * Both roles are LLR_TRAIT_CONNECTED | LLR_TRAIT_NO_CRC: spans and rooms are one frame each. An
+ * Both roles are LLR_TRAIT_CONNECTED | LLR_TRAIT_NO_CRC: spans and rooms are one frame each. Spans
+ * may lie in memory that is mapped read-only: nobody writes to them, or clears their padding. An
  * ended lane is one span with LLR_SPAN_CLOSED, also after drop(); the client is first given every
  * reply that was committed before the end.
  */
@@ -29,7 +30,8 @@
  *         ones (payload <= 512) are always copied first.
  *
  * A lane's requests are given out only while its reply ring has room for a largest reply to each:
- * tx_reserve of one reply up to message_max to each request of a burst never meets -EAGAIN.
+ * tx_reserve of one reply up to message_max to each request of a burst never meets -EAGAIN, unless
+ * other replies (deferred, in parts) are sent to that lane in between.
  *
  * 0; -EINVAL trust; -ENOMEM, -EMFILE.
  */
@@ -60,9 +62,9 @@ struct llr_shm_wish {
  * The client's role: one lane, whose other end is *peer. Blocks up to timeout_ns (set-up).
  * name: as in shm:NAME. What the server granted bounds tx_reserve: -EMSGSIZE above.
  *
- * 0; -ECONNREFUSED nobody serves the name; -EACCES not this uid; -EBUSY no lane free (-EAGAIN of
- * the server); -ETIMEDOUT; -EPROTO the server speaks another version; -EINVAL name; -ENOMEM,
- * -EMFILE. error has the text, the server's own where it refused.
+ * 0; -ECONNREFUSED nobody serves the name; -EACCES not this uid; -EBUSY no lane free; -ETIMEDOUT;
+ * -EPROTO the server speaks another version; -EINVAL name; -ENOMEM, -EMFILE. error has the text,
+ * the server's own where it refused.
  */
 int llr_shm_connect(struct llr_transport **transport, struct llr_peer **peer, const char *name,
 		    const struct llr_shm_wish *wish, uint64_t timeout_ns,
