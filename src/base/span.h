@@ -52,7 +52,7 @@ enum llr_span_flag {
 struct llr_span {
 	struct llr_peer *peer;
 	uint8_t *bytes;       /* aligned to LLR_ALIGN; stream: as its position in the stream is;
-				 writable scratch for the framing */
+				 not written to by those who borrow it: may be read-only */
 	uint64_t received_ns; /* monotonic: when the kernel, NIC or ring had it */
 	uint32_t size;
 	uint32_t consumed; /* out, stream */
