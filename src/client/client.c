@@ -92,7 +92,7 @@ static int memory_take(struct llrph_client *client, struct llrph_error *error)
 	if (sequences == NULL)
 		goto fail_sequences;
 	for (unsigned int i = 0; i < client->setup.endpoint_count; i++)
-		client->links[i].slot_sequences = sequences + i * window;
+		client->links[i].slot_sequences = sequences + (size_t)i * window;
 	return 0;
 
 fail_sequences:
@@ -191,33 +191,42 @@ bool llr_client_is_open(const struct llrph_client *client)
 	return client->primary->state == LLR_LINK_OPEN;
 }
 
+/* Before anything is looked at: what the caller borrowed is over, what is committed leaves. */
+static void link_begin(struct llrph_client *client, struct llr_link *link)
+{
+	if (link->span_count > 0)
+		llr_link_release(link);
+	if (link->must_flush || link->is_blocked)
+		llr_link_flush(link);
+	if (link->state == LLR_LINK_LOST)
+		llr_link_bury(client, link);
+}
+
+/* An idle turn is what a reply waits for while its caller spins: nothing is called in vain. */
 void llr_client_turn(struct llrph_client *client, struct llr_harvest *harvest)
 {
 	unsigned int count = client->setup.endpoint_count;
-	uint64_t now_ns = llr_clock_now(client->clock);
+	uint64_t now_ns;
 
-	client->turn_ns = now_ns;
 	if (client->is_armed)
 		llr_client_disarm(client);
-	llr_calls_return_lent(client);
-	for (unsigned int i = 0; i < count; i++) {
-		struct llr_link *link = &client->links[i];
-
-		llr_link_release(link);
-		llr_link_flush(link);
-		if (link->state == LLR_LINK_LOST)
-			llr_link_bury(client, link);
-	}
-	if (!client->is_sync)
+	if (client->lent != NULL)
+		llr_calls_return_lent(client);
+	for (unsigned int i = 0; i < count; i++)
+		link_begin(client, &client->links[i]);
+	if (client->ended_head != NULL && !client->is_sync)
 		llr_calls_deliver(client, harvest);
+	now_ns = llr_clock_now(client->clock);
+	client->turn_ns = now_ns;
 	for (unsigned int i = 0; i < count; i++)
 		llr_link_receive(client, &client->links[i], harvest, now_ns);
 	if (now_ns >= client->due_ns)
 		llr_timers_run(client, now_ns);
-	if (!client->is_sync)
+	if (client->ended_head != NULL && !client->is_sync)
 		llr_calls_deliver(client, harvest);
 	for (unsigned int i = 0; i < count; i++)
-		llr_link_flush(&client->links[i]);
+		if (client->links[i].must_flush)
+			llr_link_flush(&client->links[i]);
 }
 
 unsigned int llrph_client_poll(struct llrph_client *client, struct llrph_completion *completions,

@@ -346,8 +346,9 @@ void llr_link_receive(struct llrph_client *client, struct llr_link *link,
 				link->transport, now_ns, link->spans, LLR_BURST_MAX);
 			if (link->span_count == 0)
 				return;
-			/* What is read here came after the turn began: latencies count to now. */
-			now_ns = llr_clock_now(client->clock);
+			/* A system call took its time: latencies count to now. */
+			if ((link->place & LLR_PLACE_NO_CRC) == 0)
+				now_ns = llr_clock_now(client->clock);
 		}
 		if (!take_burst(client, link, harvest, now_ns))
 			return;
