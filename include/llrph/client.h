@@ -2,6 +2,13 @@
 /*
  * The client: synchronous calls, and pipelined calls that are begun in place, committed, and
  * whose completions are polled. A client belongs to one thread.
+ *
+ * What becomes of a request whose session or server is lost: it is sent again by itself if it is
+ * flagged idempotent, or if it certainly did not run; else it ends with LLRPH_E_MAYBE_RAN. On
+ * shared memory and TCP the payload of a request that is not idempotent is not kept: one that
+ * certainly did not run ends with LLRPH_E_NO_SESSION or LLRPH_E_PEER_DEAD there (llrph_call_sync()
+ * then makes it again, within its time). The session is opened again by polling, at the same
+ * endpoint first, then at the next; until then begin says LLRPH_E_PEER_DEAD.
  */
 #ifndef LLRPH_CLIENT_H
 #define LLRPH_CLIENT_H
@@ -66,7 +73,7 @@ struct llrph_completion {
  * Owns:     the caller owns the client until llrph_client_close().
  * Since:    0.1
  * Return:   0; -EINVAL a URI or option that makes no sense; -ECONNREFUSED nobody serves there;
- *           -ETIMEDOUT no answer in time; -EACCES not let in; -ENOMEM.
+ *           -ETIMEDOUT no answer in time; -ENOTCONN no session free; -EACCES not let in; -ENOMEM.
  */
 LLRPH_EXPORT int llrph_client_open(struct llrph_client **client, const char *uris,
 				   const struct llrph_client_options *options,
@@ -92,6 +99,10 @@ LLRPH_EXPORT void llrph_client_close(struct llrph_client *client);
  * @flags:      enum llrph_request_flag
  * @timeout_ns: how long the caller waits, 1 µs..1 hour; also sent to the server as the budget
  * @completion: filled in any case
+ *
+ * Where the request can't be sent just now, or certainly did not run, it tries again within its
+ * time; the error then says what was in the way last. Of a reply in parts (MORE) the last part is
+ * returned; a pipelined request that is answered in parts holds this call up until it is polled.
  *
  * Thread:   owner of @client.   Blocks: up to @timeout_ns.   Allocates: never.
  * Owns:     completion->payload is the library's, valid until the next call.
@@ -131,7 +142,7 @@ LLRPH_EXPORT int llrph_call_begin(struct llrph_client *client, uint32_t size,
  * Thread:   owner of @client.   Blocks: never.   Allocates: never.
  * Owns:     the payload is the library's again.
  * Since:    0.1
- * Return:   the request's sequence, 1 or more, for llrph_call_cancel(); -EINVAL.
+ * Return:   the request's number, 1 or more, for llrph_call_cancel(); -EINVAL, still begun.
  */
 LLRPH_EXPORT int64_t llrph_call_commit(struct llrph_client *client, uint32_t route, uint32_t size,
 				       unsigned int flags, uint64_t timeout_ns, uint64_t tag);
