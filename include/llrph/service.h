@@ -124,7 +124,8 @@ struct llrph_service {
  * Thread:   the handler's.   Blocks: never.   Allocates: never.
  * Owns:     the library; writable until the handler returns; aligned to 16.
  * Since:    0.1
- * Return:   the room; NULL if @size is out of range or the peer's ring is full: answer 413 or 503.
+ * Return:   the room; NULL if @size is out of range or the transport is full: undo what was done
+ *           and answer 413; where the transport was full it is sent as 503, to be tried again.
  */
 LLRPH_EXPORT void *llrph_call_room(struct llrph_call *call, uint32_t size) LLRPH_MUST_CHECK;
 

@@ -34,6 +34,10 @@ static bool status_is_declared(const struct llrph_method *method, int status)
 
 int llr_status_check(struct llr_request *request, int status)
 {
+	/* It could not know why it got no room: where that passes, the same request may come again.
+	 */
+	if (status == LLRPH_STATUS_TOO_LARGE && request->no_room)
+		status = LLRPH_STATUS_UNAVAILABLE;
 	if (status_is_declared(request->method->spec, status)) {
 		request->engine->counters->status_declared++;
 		return status;

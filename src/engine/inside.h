@@ -113,6 +113,7 @@ struct llr_request {
 	bool staged;     /* the reply is built in the engine's stage: it leaves as fragments */
 	bool idempotent; /* the method or this frame says so */
 	bool ext_broken;
+	bool no_room;                    /* the transport was full when the handler asked */
 	bool reasoned;                   /* the reply's payload is a reason */
 	enum llr_frame_verdict rejected; /* found after decoding: ends the span */
 };

@@ -35,6 +35,7 @@ static void request_start(struct llr_request *request, const struct llr_span *sp
 	request->room_open = false;
 	request->staged = false;
 	request->ext_broken = false;
+	request->no_room = false;
 	request->reasoned = false;
 	request->rejected = LLR_FRAME_OK;
 }

@@ -76,6 +76,8 @@ void *llr_llrp_room(struct llr_request *request, uint32_t size)
 	call->reply = llr_payload_room(request, size);
 	if (call->reply != NULL)
 		call->room_size = size;
+	else
+		request->no_room = true;
 	return call->reply;
 }
 
