@@ -21,12 +21,19 @@ static void seen(const struct llrph_call *call)
 		lab.seen.last_byte = ((const uint8_t *)call->payload)[call->payload_size - 1];
 }
 
+/* A handler can't tell a full transport from a size out of range; the engine can. */
+static int no_room(void)
+{
+	lab.seen.no_room += lab.datagrams.reserves_left == 0;
+	return LLRPH_STATUS_TOO_LARGE;
+}
+
 static int reply_bytes(struct llrph_call *call, int status, const void *bytes, uint32_t size)
 {
 	void *room = llrph_call_room(call, size);
 
 	if (room == NULL)
-		return LLRPH_STATUS_TOO_LARGE;
+		return no_room();
 	assert_int_equal((uintptr_t)room & (LLR_ALIGN - 1), 0);
 	if (size > 0)
 		memcpy(room, bytes, size);
@@ -104,7 +111,7 @@ static int size_of_reply(struct llrph_call *call, void *state)
 	(void)state;
 	seen(call);
 	if (room == NULL)
-		return LLRPH_STATUS_TOO_LARGE;
+		return no_room();
 	for (uint32_t i = 0; i < size; i++)
 		room[i] = (uint8_t)i;
 	call->reply_size = size;

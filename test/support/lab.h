@@ -33,6 +33,7 @@
 /* What the methods saw. */
 struct lab_seen {
 	uint32_t runs;           /* handlers started */
+	uint32_t no_room;        /* of them, those that met a full transport and did nothing */
 	uint32_t pool_empty;     /* llrph_call_defer() said NULL */
 	uint32_t deferred_count; /* handles that wait in deferred */
 	int part_error;          /* what llrph_call_part() said last */
