@@ -54,15 +54,15 @@ void sim_crash_point(void)
 
 /* Called by the compiler's instrumentation; which of them depends on compiler and sanitizer. */
 #define CRASH_POINT(name)                                                                          \
-	void name(const void *);                                                                   \
-	void name(const void *address)                                                             \
+	void name(void *);                                                                         \
+	void name(void *address)                                                                   \
 	{                                                                                          \
 		(void)address;                                                                     \
 		sim_crash_point();                                                                 \
 	}
 #define NO_CRASH_POINT(name)                                                                       \
-	void name(const void *);                                                                   \
-	void name(const void *address)                                                             \
+	void name(void *);                                                                         \
+	void name(void *address)                                                                   \
 	{                                                                                          \
 		(void)address;                                                                     \
 	}
@@ -78,6 +78,7 @@ CRASH_POINT(__tsan_unaligned_write2)
 CRASH_POINT(__tsan_unaligned_write4)
 CRASH_POINT(__tsan_unaligned_write8)
 CRASH_POINT(__tsan_unaligned_write16)
+NO_CRASH_POINT(__tsan_func_exit)
 NO_CRASH_POINT(__tsan_read1)
 NO_CRASH_POINT(__tsan_read2)
 NO_CRASH_POINT(__tsan_read4)
@@ -93,20 +94,15 @@ void __tsan_init(void)
 {
 }
 
-void __tsan_func_exit(void);
-void __tsan_func_exit(void)
-{
-}
-
-void __tsan_read_range(const void *address, unsigned long size);
-void __tsan_read_range(const void *address, unsigned long size)
+void __tsan_read_range(void *address, long size);
+void __tsan_read_range(void *address, long size)
 {
 	(void)address;
 	(void)size;
 }
 
-void __tsan_write_range(const void *address, unsigned long size);
-void __tsan_write_range(const void *address, unsigned long size)
+void __tsan_write_range(void *address, long size);
+void __tsan_write_range(void *address, long size)
 {
 	(void)address;
 	(void)size;
