@@ -108,7 +108,7 @@ def test_command(name, program, seeds):
 
 
 def target_of(name):
-    return 'test/sim/sim' if name == 'sim' else f'test_{name}'
+    return 'test/sim/sim' if name == 'sim' else f'test/unit/test_{name}'
 
 
 def passes(command):
