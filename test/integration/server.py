@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A server as a user starts it, in a runtime folder of its own, and what tests of it share."""
+import json
 import os
 import re
 import shutil
@@ -85,8 +86,14 @@ class Server:
         return address_of([uri for uri in self.uris if uri.startswith(scheme)][index])
 
     def stats(self):
-        return subprocess.run([command(), "stats", self.name, "--json"], env=self.environment, text=True,
-                              capture_output=True, check=True, timeout=30).stdout
+        """What `llrph stats --json` prints, read."""
+        done = subprocess.run([command(), "stats", self.name, "--json"], env=self.environment, text=True,
+                              capture_output=True, check=True, timeout=30)
+        return json.loads(done.stdout)
+
+    def counters(self):
+        """Of all workers together, by name."""
+        return self.stats()["total"]["counters"]
 
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)

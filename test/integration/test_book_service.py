@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """The service `book` behind a real server: its record, its contradictions, its counters, its options."""
-import json
 import os
 import struct
 import subprocess
@@ -71,7 +70,7 @@ class Book(Case):
     def assert_counters(self, expected):
         """Somewhere in what `llrph stats --json` prints, under these names."""
         found = {}
-        todo = [json.loads(self.server.stats())]
+        todo = [self.server.stats()]
         while todo:
             item = todo.pop()
             if isinstance(item, dict):

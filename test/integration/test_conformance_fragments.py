@@ -117,6 +117,18 @@ class Requests(Case):
         # The old one has gone: what it lacked does not complete it.
         self.assertEqual(peer.answers(parts_old[2]), [])
         self.echoed(peer, new, *parts_new)
+        # As large, but another message.
+        other = bytes(reversed(old))
+        parts_old, parts_new = (fragments(session.id, 2, ECHO, payload) for payload in (old, other))
+        self.assertEqual(peer.answers(parts_old[0], parts_old[1], parts_new[0], parts_old[2]), [])
+        self.echoed(peer, other, *parts_new)
+
+    def test_part_size_that_is_no_multiple_of_16(self):
+        peer, session = self.open_udp()
+        payload = bytes_of(96)
+        for part_size in (1, 8, 24):
+            self.assertEqual(peer.answers(*fragments(session.id, 1, ECHO, payload, part_size)), [])
+        self.echoed(peer, payload, *fragments(session.id, 1, ECHO, payload, 48))
 
     def test_newer_message_replaces(self):
         peer, session = self.open_udp()

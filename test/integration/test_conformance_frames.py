@@ -125,9 +125,37 @@ class Datagrams(Case):
 
     def test_tail_after_the_last_frame(self):
         peer, session = self.open_udp()
+        before = self.server.counters()["reject_padding"]
         for sequence, tail in enumerate((b"\0", bytes(13), bytes(16), bytes(29), b"x", b"x" * 40), 1):
             data = request(session.id, sequence, ECHO, b"odd") + tail
             self.assertEqual([reply.sequence for reply in peer.replies(data)], [sequence])
+        # 16 and 29 zeros behind the 13 that pad are no padding any more, but no frame either.
+        after = self.server.counters()
+        self.assertGreaterEqual(after["reject_padding"], before + 4)
+
+    def test_counted_by_reason(self):
+        peer, session = self.open_udp()
+        good = request(session.id, 1, ECHO, b"odd")
+        route = llrp.REQUEST_ROUTE.pack(llrp.route_of(ECHO), 0, session.id)
+        reasons = {
+            "reject_magic": frame(llrp.HEARTBEAT, magic=b"LLRX"),
+            "reject_version": frame(llrp.HEARTBEAT, version=2),
+            "reject_length": frame(llrp.HEARTBEAT, length=1),
+            "reject_crc": frame(llrp.HEARTBEAT, crc=1),
+            "reject_flags": frame(llrp.HEARTBEAT, flags=llrp.ORDERED),
+            "reject_route": frame(llrp.REQUEST, bytes(15)),
+            "reject_fragment": frame(llrp.REQUEST, route + bytes(15), 1, llrp.FRAGMENT),
+            "reject_padding": good + b"x",
+            "skipped": frame(200),
+        }
+        for reason, bad in reasons.items():
+            with self.subTest(reason):
+                before = self.server.counters()
+                peer.answers(bad)
+                after = self.server.counters()
+                changed = {name: after[name] - before[name] for name in after
+                           if name.startswith("reject_") or name == "skipped"}
+                self.assertEqual(changed, {name: int(name == reason) for name in changed})
 
     def test_types_that_are_skipped(self):
         peer, session = self.open_udp()
