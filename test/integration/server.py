@@ -86,14 +86,12 @@ class Server:
         return address_of([uri for uri in self.uris if uri.startswith(scheme)][index])
 
     def stats(self):
-        """What `llrph stats --json` prints, read."""
-        done = subprocess.run([command(), "stats", self.name, "--json"], env=self.environment, text=True,
-                              capture_output=True, check=True, timeout=30)
-        return json.loads(done.stdout)
+        return subprocess.run([command(), "stats", self.name, "--json"], env=self.environment, text=True,
+                              capture_output=True, check=True, timeout=30).stdout
 
     def counters(self):
         """Of all workers together, by name."""
-        return self.stats()["total"]["counters"]
+        return json.loads(self.stats())["total"]["counters"]
 
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """The service `book` behind a real server: its record, its contradictions, its counters, its options."""
+import json
 import os
 import struct
 import subprocess
@@ -70,7 +71,7 @@ class Book(Case):
     def assert_counters(self, expected):
         """Somewhere in what `llrph stats --json` prints, under these names."""
         found = {}
-        todo = [self.server.stats()]
+        todo = [json.loads(self.server.stats())]
         while todo:
             item = todo.pop()
             if isinstance(item, dict):
