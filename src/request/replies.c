@@ -83,8 +83,9 @@ const uint8_t *llr_replies_find(const struct llr_replies *replies, const uint8_t
 
 	if (place < replies->oldest || place >= replies->newest)
 		return NULL;
-	/* The slot that says size may come from a dead worker: it must not reach beyond. */
-	if (size > replies->capacity - offset - LLR_REPLIES_ENTRY_SIZE)
+	/* The slot that says place and size may come from a dead worker: none may reach beyond. */
+	if (place % LLR_REPLIES_ENTRY_SIZE != 0 ||
+	    size > replies->capacity - offset - LLR_REPLIES_ENTRY_SIZE)
 		return NULL;
 	return bytes + offset + LLR_REPLIES_ENTRY_SIZE;
 }
