@@ -240,15 +240,14 @@ static int load(struct payload *payload, const struct plan *plan)
 	return 0;
 }
 
-static void print_json(const struct plan *plan, const struct llrph_client *client,
+/* endpoint: NULL if there is none any more, or never was. */
+static void print_json(const struct plan *plan, const char *endpoint,
 		       const struct llrph_completion *reply)
 {
-	struct llrph_client_info info = {.size = sizeof(info)};
 	const uint8_t *bytes = reply->payload;
 
-	llrph_client_info(client, &info);
 	(void)fputs("{\"endpoint\": ", stdout);
-	llr_text_put_json(stdout, info.endpoint != NULL ? info.endpoint : plan->uris);
+	llr_text_put_json(stdout, endpoint != NULL ? endpoint : plan->uris);
 	(void)fputs(", \"method\": ", stdout);
 	llr_text_put_json(stdout, plan->method);
 	(void)printf(", \"status\": %u, \"reason\": ", reply->status);
@@ -284,8 +283,11 @@ static void print_timings(const struct llrph_completion *reply)
 static int print_reply(const struct plan *plan, const struct llrph_client *client,
 		       const struct llrph_completion *reply)
 {
+	struct llrph_client_info info = {.size = sizeof(info)};
+
+	llrph_client_info(client, &info);
 	if (plan->json)
-		print_json(plan, client, reply);
+		print_json(plan, info.endpoint, reply);
 	else if (reply->error == 0 && reply->size > 0)
 		(void)fwrite(reply->payload, 1, reply->size, stdout);
 	if (fflush(stdout) != 0 || ferror(stdout))
@@ -314,8 +316,12 @@ static int run(const struct plan *plan, const struct payload *payload)
 	struct llrph_client *client;
 	int code;
 
-	if (llrph_client_open(&client, plan->uris, &options, &error) != 0)
+	reply.error = llrph_client_open(&client, plan->uris, &options, &error);
+	if (reply.error != 0) {
+		if (plan->json)
+			print_json(plan, NULL, &reply);
 		return llr_cli_fail("%s", error.text);
+	}
 	(void)llrph_call_sync(client, llrph_route(plan->method), payload->bytes, payload->size,
 			      plan->flags, plan->timeout_ns, &reply);
 	code = print_reply(plan, client, &reply);

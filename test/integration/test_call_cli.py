@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """llrph call against a real server: what goes in comes out, over each transport; endpoints where
 nobody is; words that make no sense."""
+import errno
 import json
 import os
 import subprocess
@@ -69,6 +70,8 @@ class Call(unittest.TestCase):
             self.assertGreater(answer["latency_ns"], 0)
             answer = json.loads(self.call(uri, "llrph.Echo/None", "--json", code=1).stdout)
             self.assertEqual((answer["status"], answer["reason"]), (404, "no such method"))
+        answer = json.loads(self.call("shm:nobody-serves-this", ECHO, "--json", code=1).stdout)
+        self.assertEqual((answer["status"], answer["error"]), (0, -errno.ECONNREFUSED))
 
     def test_the_next_endpoint(self):
         uris = ",".join(["shm:nobody-serves-this", "tcp:127.0.0.1:9", "udp:127.0.0.1:9", self.server.uris[1]])
