@@ -18,10 +18,28 @@
 #include <time.h>
 #include <unistd.h>
 
+/* A call that a signal or want of memory ends is made again so often at once. */
+#define REPEATS_MAX 16U
+
 union control {
 	struct cmsghdr header; /* for its alignment */
 	uint8_t bytes[CMSG_SPACE(sizeof(int) * LLR_HANDOVER_FDS)];
 };
+
+/* Whether a call that failed is worth another try at once: a signal, or the kernel short of memory.
+ */
+static bool should_repeat(unsigned int *repeats)
+{
+	return (errno == EINTR || errno == ENOBUFS || errno == ENOMEM) && ++*repeats < REPEATS_MAX;
+}
+
+/* What the last of them says: -EAGAIN where it is worth one later. */
+static int explain_failure(void)
+{
+	bool later = errno == EWOULDBLOCK || errno == EINTR || errno == ENOBUFS || errno == ENOMEM;
+
+	return later ? -EAGAIN : -errno;
+}
 
 int llr_handover_send(int socket, const void *message, size_t size, const int *fds,
 		      unsigned int fd_count)
@@ -30,6 +48,8 @@ int llr_handover_send(int socket, const void *message, size_t size, const int *f
 	struct iovec part = {.iov_base = (void *)(uintptr_t)message, .iov_len = size};
 	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
 	union control control = {0};
+	unsigned int repeats = 0;
+	ssize_t sent;
 
 	LLR_ASSERT(fd_count <= LLR_HANDOVER_FDS);
 	if (fd_count > 0) {
@@ -43,14 +63,10 @@ int llr_handover_send(int socket, const void *message, size_t size, const int *f
 		rights->cmsg_len = CMSG_LEN(sizeof(int) * fd_count);
 		memcpy(CMSG_DATA(rights), fds, sizeof(int) * fd_count);
 	}
-	for (;;) { /* until it is not a signal that ends it */
-		ssize_t sent = sendmsg(socket, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
-
-		if (sent >= 0)
-			return 0;
-		if (errno != EINTR)
-			return errno == EWOULDBLOCK ? -EAGAIN : -errno;
-	}
+	do
+		sent = sendmsg(socket, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (sent < 0 && should_repeat(&repeats));
+	return sent < 0 ? explain_failure() : 0;
 }
 
 void llr_handover_close_fds(int *fds, unsigned int fd_count)
@@ -93,6 +109,7 @@ int llr_handover_receive(int socket, void *message, size_t size, int *fds, unsig
 	union control control;
 	struct iovec part = {.iov_base = message, .iov_len = size};
 	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+	unsigned int repeats = 0;
 	unsigned int came;
 	ssize_t received;
 
@@ -105,9 +122,9 @@ int llr_handover_receive(int socket, void *message, size_t size, int *fds, unsig
 	}
 	do
 		received = recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	while (received < 0 && errno == EINTR);
+	while (received < 0 && should_repeat(&repeats));
 	if (received < 0)
-		return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+		return explain_failure();
 	came = take_fds(&header, fds, fd_count);
 	if (received == 0 && came == 0)
 		return 0;

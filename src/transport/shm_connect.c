@@ -61,7 +61,8 @@ static void look(struct client *client)
 
 		if (received > 0 || (received < 0 && errno == EINTR))
 			continue;
-		if (received == 0 || errno != EAGAIN)
+		/* Short of memory, the kernel has not said that the server is gone. */
+		if (received == 0 || (errno != EAGAIN && errno != ENOMEM && errno != ENOBUFS))
 			client->is_over = true;
 		return;
 	}
@@ -180,6 +181,7 @@ static void client_tx_flush(struct llr_transport *transport)
 {
 	static const uint64_t once = 1;
 	struct client *client = from_transport(transport);
+	ssize_t size;
 
 	LLR_ASSERT_HOT(!client->is_room_open);
 	if (client->server_spins || !client->dirty)
@@ -187,9 +189,12 @@ static void client_tx_flush(struct llr_transport *transport)
 	client->dirty = false;
 	/* Partner: the fence in llr_lane_park of the worker. Requests before the look. */
 	atomic_thread_fence(memory_order_seq_cst);
-	if (llr_lane_must_wake(&client->worker->parked, &client->woken))
-		LLR_ASSERT(write(client->bell, &once, sizeof(once)) == (ssize_t)sizeof(once) ||
-			   errno == EAGAIN);
+	if (!llr_lane_must_wake(&client->worker->parked, &client->woken))
+		return;
+	do
+		size = write(client->bell, &once, sizeof(once));
+	while (size < 0 && errno == EINTR);
+	LLR_ASSERT(size == (ssize_t)sizeof(once) || errno == EAGAIN);
 }
 
 static int client_wait_fd(struct llr_transport *transport)

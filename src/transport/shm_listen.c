@@ -290,8 +290,7 @@ static void wake_clients(struct llr_shm *shm)
 		lane->dirty = false;
 		/* A full socket wakes it as well; one that is gone is noticed elsewhere. */
 		if (llr_lane_must_wake(lane->client_parked, &lane->woken))
-			(void)send(shm->host->slots[index].connection, "", 1,
-				   MSG_DONTWAIT | MSG_NOSIGNAL);
+			(void)llr_handover_send(shm->host->slots[index].connection, "", 1, NULL, 0);
 	}
 	shm->dirty_count = 0;
 }

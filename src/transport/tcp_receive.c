@@ -193,7 +193,8 @@ static int64_t read_some(struct llr_tcp *tcp, struct llr_tcp_connection *connect
 		connection->flags &= (uint8_t)~LLR_TCP_READABLE;
 		return 0;
 	}
-	if (size < 0 && errno == EINTR) {
+	/* A signal, or the kernel short of memory: the bytes are still there. */
+	if (size < 0 && (errno == EINTR || errno == ENOMEM || errno == ENOBUFS)) {
 		connection->flags |= LLR_TCP_READABLE;
 		return 0;
 	}
