@@ -266,7 +266,7 @@ static struct ends run(unsigned int endpoint, uint32_t count)
 			while (never_count > 0)
 				(void)llrph_deferred_reply(never[--never_count], 200, NULL, 0, 0);
 		}
-		if (i % 50000 < 60) {
+		if (i % (50000U / SCALE) < 60) {
 			finish(client, &ends);
 			end_sessions(&engine->sessions);
 			end_sessions(&engine->streams);
