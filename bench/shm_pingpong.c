@@ -35,8 +35,7 @@
 
 struct bare {
 	struct {
-		_Alignas(4096)
-		_Atomic uint64_t flag;
+		_Alignas(4096) _Atomic uint64_t flag;
 		uint8_t bytes[LINES * 64U - 8U];
 	} way[2];
 };
@@ -50,7 +49,7 @@ static void pin(int core)
 	cpu_set_t set;
 
 	CPU_ZERO(&set);
-	CPU_SET(core, &set);
+	CPU_SET((size_t)core, &set);
 	if (sched_setaffinity(0, sizeof(set), &set) != 0)
 		perror("sched_setaffinity");
 }
