@@ -38,6 +38,8 @@ struct llr_peer {
 	uint32_t uid;   /* shm: its uid; else UINT32_MAX */
 	uint32_t index; /* connected: of the connection or lane within its transport; a lane's is
 			   stable across its worker's death */
+	bool blocked;   /* stream: what was sent to it waits, for it does not read fast enough:
+			   leave the rest of its span where it is, it comes again */
 };
 
 enum llr_span_flag {

@@ -41,6 +41,11 @@ static bool skip(struct llr_request *request, struct llr_stream_state *state, st
 	state->skip_crc = llr_crc32c(state->skip_crc, bytes + header, taken - header);
 	state->skip_left -= taken;
 	span->consumed += taken;
+	/* Whoever reads its replies slowly waits with its requests, instead of outgrowing us. */
+	if (span->peer->blocked) {
+		span->wanted = 1;
+		return false;
+	}
 	if (state->skip_left > 0)
 		return false;
 	if (state->skip_crc != state->skip_crc_sent) {

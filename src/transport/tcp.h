@@ -19,6 +19,8 @@
  *   bytes up to the next multiple are padding that comes late.
  * - Leaving bytes with wanted at most their count is back-pressure: they come again, once what is
  *   committed to that peer has left, without waiting for more.
+ * - peer.blocked: output waits. Leave the rest of the span then, or the output that its requests
+ *   make will meet its bound. While buffers are scarce who is blocked keeps one for a second.
  * - tx_commit pads to a multiple of 16. What the kernel does not take is kept in a bounded buffer.
  *   Listen role: until it is gone the connection is not read; more than the bound, or no progress
  *   for 10 s, ends the connection (evicted). Connect role: until it is gone tx_reserve says

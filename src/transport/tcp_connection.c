@@ -246,15 +246,29 @@ void llr_tcp_drop(struct llr_transport *transport, struct llr_peer *peer)
 	}
 }
 
-/* The one that has held a buffer (of that pool; NULL: any) longest, if it had its second. */
+/* The first of a list that has held a buffer (of that pool; NULL: any) for a second; or NULL. */
+static struct llr_tcp_connection *find_holder(struct llr_tcp *tcp, const struct llr_tcp_list *list,
+					      const struct llr_buffer_pool *pool)
+{
+	struct llr_tcp_connection *connection = list->first;
+
+	/* Bound: as many as there are buffers or chunks of output, and those that linger. */
+	for (; connection != NULL; connection = connection->links[list->kind].next) {
+		if (connection->pool != NULL && (pool == NULL || connection->pool == pool) &&
+		    tcp->now_ns - connection->partial_ns >= LLR_TCP_STARVED_NS)
+			break;
+	}
+	return connection;
+}
+
+/* Of those whose message is partial the one that holds longest; else one that does not read. */
 static void evict_holder(struct llr_tcp *tcp, const struct llr_buffer_pool *pool)
 {
-	struct llr_tcp_connection *connection = tcp->partial.first;
+	struct llr_tcp_connection *connection = find_holder(tcp, &tcp->partial, pool);
 
-	/* Bound: as many as there are buffers hold one. */
-	while (connection != NULL && pool != NULL && connection->pool != pool)
-		connection = connection->links[LLR_TCP_LINK_PARTIAL].next;
-	if (connection != NULL && tcp->now_ns - connection->partial_ns >= LLR_TCP_STARVED_NS)
+	if (connection == NULL)
+		connection = find_holder(tcp, &tcp->output, pool);
+	if (connection != NULL)
 		llr_tcp_evict(tcp, connection);
 }
 

@@ -91,7 +91,8 @@ struct llr_tcp_connection {
 	struct llr_peer peer;
 	struct llr_tcp_link links[LLR_TCP_LINK_COUNT];
 	struct llr_buffer_pool *pool; /* shares: of its input buffer; NULL: it has none */
-	uint64_t partial_ns;          /* when the partial message began, or could go on */
+	uint64_t partial_ns;          /* when the partial message began, or could go on; blocked:
+					 since when */
 	uint64_t output_ns;           /* last progress of blocked output */
 	uint32_t buffer;              /* index in pool */
 	uint32_t start;               /* first byte not consumed, in its buffer */

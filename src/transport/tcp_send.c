@@ -44,6 +44,7 @@ void llr_tcp_output_free(struct llr_tcp *tcp, struct llr_tcp_connection *connect
 	connection->output_last = LLR_BUFFER_NONE;
 	connection->output_offset = 0;
 	connection->output_size = 0;
+	connection->peer.blocked = false;
 }
 
 /* Asks for an edge though the socket may be writable now: for refusals that leave none behind. */
@@ -133,10 +134,13 @@ static void wait_with(struct llr_tcp *tcp, struct llr_tcp_connection *connection
 	bool first = connection->output_size == 0;
 
 	tcp->transport.counters->tx_deferred++;
+	connection->peer.blocked = true;
 	if (!append_output(tcp, connection, bytes, size))
 		llr_tcp_evict(tcp, connection);
-	else if (first)
+	else if (first) {
 		note_progress(tcp, connection);
+		connection->partial_ns = tcp->now_ns;
+	}
 	/* Who is not read can't finish its message. */
 	if (llr_tcp_is_listener(tcp))
 		llr_tcp_unlink(connection, LLR_TCP_LINK_PARTIAL);

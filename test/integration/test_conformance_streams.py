@@ -97,6 +97,19 @@ class Streams(Case):
             self.assert_alive(*self.open_tcp(), 1)
             self.assert_alive(*self.open_udp(), 1)
 
+    def test_slow_reader_of_large_replies(self):
+        # 400 small requests make 26 MB of replies, far beyond what the server keeps for anybody: it
+        # takes requests as replies are read, and nobody who reads is shown the door.
+        peer, session = self.open_tcp(window=1024)
+        peer.send_frames(*(request(session.id, sequence, BIG, struct.pack("<I", 65536))
+                           for sequence in range(400)))
+        whole = bytes(byte % 251 for byte in range(65536))
+        for sequence in range(400):
+            reply = llrp.as_reply(peer.receive())  # whose checksum in Python makes it slow
+            self.assertEqual((reply.sequence, reply.status), (sequence, 200))
+            self.assertEqual(reply.payload, whole)
+        self.assert_alive(peer, session, 1000)
+
     def test_half_closed(self):
         peer, session = self.open_tcp()
         peer.send_frames(request(session.id, 1, ECHO, b"last"))

@@ -163,7 +163,7 @@ static inline void consume(struct fixture *fixture, struct llr_span *span)
 
 		assert_int_equal((uintptr_t)(span->bytes + offset) % LLR_ALIGN, 0);
 		assert_in_range(size, 8, MESSAGE_MAX);
-		if (size > span->size - offset || fixture->hold) {
+		if (size > span->size - offset || fixture->hold || span->peer->blocked) {
 			span->wanted = size;
 			break;
 		}

@@ -251,6 +251,94 @@ static void test_back_pressure(void **state)
 	close(fd);
 }
 
+/* Replies outgrow their requests: the span is left where it is while they wait, and none is lost.
+ */
+static void test_slow_reader(void **state)
+{
+	struct fixture *fixture = *state;
+	static uint8_t bytes[MESSAGE_MAX];
+	static uint8_t reply[4000];
+	uint32_t size = 0;
+	int fd;
+
+	open_server(fixture, "tcp:127.0.0.1:0", 4);
+	fixture->reply_factor = 100;
+	fd = sized_connect(fixture, 16384);
+	/* 16 frames make 6.4 MB of replies, three times the bound. */
+	for (uint32_t number = 0; number < 16; number++)
+		size += make_frame(bytes + size, sizeof(reply), number);
+	assert_int_equal(send(fd, bytes, size, 0), size);
+	while (fixture->counters.tx_deferred == 0)
+		(void)turn(fixture);
+	assert_true(fixture->last->blocked);
+	assert_true(fixture->frames < 16);
+	for (uint32_t i = 0; i < 16 * 100; i++) {
+		for (size_t got = 0; got < sizeof(reply);) {
+			ssize_t part = recv(fd, reply + got, sizeof(reply) - got, MSG_DONTWAIT);
+
+			assert_int_not_equal(part, 0);
+			got += part > 0 ? (size_t)part : 0;
+			if (part < 0)
+				(void)turn(fixture);
+		}
+		check_frame(reply, sizeof(reply), i / 100);
+	}
+	assert_int_equal(fixture->frames, 16);
+	assert_int_equal(fixture->counters.evicted, 0);
+	assert_false(fixture->last->blocked);
+	close(fd);
+}
+
+/* All large buffers are held by those who don't read: after a second one of them goes. */
+static void test_starved_by_blocked(void **state)
+{
+	static uint8_t bytes[MESSAGE_MAX];
+	struct fixture *fixture = *state;
+	uint32_t size = make_frame(bytes, 60000, 1);
+	struct llr_room room;
+	const struct llr_tcp *tcp;
+	int holders[LLR_TCP_LARGE_COUNT];
+	int buffer = 4096;
+	int fd;
+
+	llr_clock_init_virtual(&fixture->clock, &fixture->virtual_ns);
+	open_server(fixture, "tcp:127.0.0.1:0", 64);
+	tcp = (const struct llr_tcp *)fixture->server;
+	setsockopt(tcp->listen_fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
+	fixture->hold = true;
+	for (uint32_t i = 0; i < LLR_TCP_LARGE_COUNT; i++) {
+		struct llr_transport *server = fixture->server;
+		struct llr_tcp_connection *connection;
+
+		holders[i] = sized_connect(fixture, 4096);
+		assert_int_equal(send(holders[i], bytes, size, 0), size);
+		turn_until(fixture, &fixture->counters.rx_bytes, (uint64_t)(i + 1) * size);
+		connection = tcp->ready.first;
+		assert_non_null(connection);
+		while (!connection->peer.blocked) {
+			assert_int_equal(
+				server->ops->tx_reserve(server, &connection->peer, 60000, &room),
+				0);
+			server->ops->tx_commit(server, &room, 60000);
+			server->ops->tx_flush(server);
+		}
+	}
+	assert_int_equal(tcp->large.free_count, 0);
+	fixture->hold = false;
+	fd = plain_connect(fixture);
+	assert_int_equal(send(fd, bytes, size, 0), size);
+	for (int i = 0; i < 50; i++)
+		(void)turn(fixture);
+	assert_int_equal(fixture->frames, 0);
+	assert_int_equal(fixture->counters.evicted, 0);
+	fixture->virtual_ns += SECOND + SECOND / 10;
+	turn_until(fixture, &fixture->frames, 1);
+	assert_int_equal(fixture->counters.evicted, 1);
+	for (uint32_t i = 0; i < LLR_TCP_LARGE_COUNT; i++)
+		close(holders[i]);
+	close(fd);
+}
+
 /* The edge that the kernel gives when it has room again: a cut leaves none behind. */
 static void make_edge(struct fixture *fixture, struct llr_tcp_connection *connection)
 {
@@ -462,7 +550,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_stops_reading),        TEST(test_output_bound),
 		TEST(test_slow_sender),          TEST(test_starved),
-		TEST(test_back_pressure),        TEST(test_partial_writes),
+		TEST(test_back_pressure),        TEST(test_slow_reader),
+		TEST(test_starved_by_blocked),   TEST(test_partial_writes),
 		TEST(test_partial_writes_large), TEST(test_connections_max),
 		TEST(test_out_of_descriptors),
 	};
