@@ -585,7 +585,7 @@ static void test_wildcard_ipv4(void **state)
 		expect_answer(fds[i], "alone", 5);
 	}
 	for (unsigned int i = 0; i < 6; i++)
-		commit(fixture->server, &peers[i % 3], &"0\0001\0002"[2 * (i % 3)], 1);
+		commit(fixture->server, &peers[i % 3], &"012"[i % 3], 1);
 	fixture->server->ops->tx_flush(fixture->server);
 	for (unsigned int i = 0; i < 3; i++) {
 		char expected[17] = {0};
