@@ -41,11 +41,6 @@ static bool skip(struct llr_request *request, struct llr_stream_state *state, st
 	state->skip_crc = llr_crc32c(state->skip_crc, bytes + header, taken - header);
 	state->skip_left -= taken;
 	span->consumed += taken;
-	/* Whoever reads its replies slowly waits with its requests, instead of outgrowing us. */
-	if (span->peer->blocked) {
-		span->wanted = 1;
-		return false;
-	}
 	if (state->skip_left > 0)
 		return false;
 	if (state->skip_crc != state->skip_crc_sent) {
@@ -102,6 +97,11 @@ bool llr_stream_next(struct llr_request *request, struct llr_span *span)
 	span->wanted = 0;
 	if (state->dead) {
 		span->consumed = span->size;
+		return false;
+	}
+	/* Whoever reads its replies slowly waits with its requests, instead of outgrowing us. */
+	if (span->peer->blocked) {
+		span->wanted = 1;
 		return false;
 	}
 	if (state->skip_left > 0)

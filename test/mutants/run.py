@@ -162,7 +162,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--build', required=True)
     parser.add_argument('--slice', default='0/1', help='the Nth of M parts of the mutants')
-    parser.add_argument('--seeds', type=int, default=400, help='that the simulator tries on each')
+    parser.add_argument('--seeds', type=int, default=1000, help='that the simulator tries on each')
     parser.add_argument('--jobs', type=int, default=2)
     parser.add_argument('names', nargs='*')
     options = parser.parse_args()
