@@ -254,11 +254,16 @@ static pid_t start_host(int ready)
 static void connect_or_exit(struct llr_transport **transport, struct llr_peer **peer)
 {
 	static struct llr_transport_counters counters;
-	static const struct llr_shm_wish wish = {.spin = true};
+	struct llr_shm_wish wish = {
+		.name = "pingpong",
+		.counters = &counters,
+		.clock = &bench_clock,
+		.timeout_ns = 5000000000U,
+		.spin = true,
+	};
 	struct llrph_error error = {{0}};
 
-	if (llr_shm_connect(transport, peer, "pingpong", &wish, 5000000000U, &counters,
-			    &bench_clock, &error) == 0)
+	if (llr_shm_connect(transport, peer, &wish, &error) == 0)
 		return;
 	(void)fprintf(stderr, "%s\n", error.text);
 	exit(1);

@@ -22,7 +22,7 @@ static const char *const error_names[LLR_BENCH_ERROR_COUNT] = {
 static const char *error_text(unsigned int error)
 {
 	static const char *const texts[LLR_BENCH_ERROR_COUNT] = {
-#define ERROR_TEXT(name, code, http, retry, text) [LLR_BENCH_ERROR_##name] = text,
+#define ERROR_TEXT(name, code, http, retry, text) [LLR_BENCH_ERROR_##name] = (text),
 		LLRPH_ERROR_TABLE(ERROR_TEXT)
 #undef ERROR_TEXT
 			[LLR_BENCH_WRONG_PAYLOAD] = "the echo is not what was sent",

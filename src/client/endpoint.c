@@ -40,14 +40,16 @@ static int shm_connect(struct endpoints *endpoints, unsigned int index,
 		       struct llrph_error *error)
 {
 	struct llr_shm_wish wish = {
+		.name = endpoints->uris[index].name,
+		.counters = &endpoints->counters[index],
+		.clock = &endpoints->clock,
+		.timeout_ns = endpoints->may_block ? endpoints->connect_ns : REATTACH_NS,
 		.message_max = endpoints->max_message,
 		.hugepages = endpoints->hugepages,
 		.spin = endpoints->spin,
 	};
-	uint64_t timeout_ns = endpoints->may_block ? endpoints->connect_ns : REATTACH_NS;
 
-	return llr_shm_connect(transport, peer, endpoints->uris[index].name, &wish, timeout_ns,
-			       &endpoints->counters[index], &endpoints->clock, error);
+	return llr_shm_connect(transport, peer, &wish, error);
 }
 
 static int tcp_connect(struct endpoints *endpoints, unsigned int index,

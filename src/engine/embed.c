@@ -220,6 +220,7 @@ int llrph_engine_listen(struct llrph_engine *engine, const char *uri_text,
 		code = tcp_open(engine, embedded, &uri, &transport, error);
 	if (code < 0)
 		return code;
+	LLR_ASSERT(transport != NULL);
 	code = llr_engine_attach(engine, transport);
 	if (code < 0) {
 		transport->ops->close(transport);

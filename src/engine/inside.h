@@ -236,7 +236,7 @@ struct llr_stream_state *llr_stream_of(struct llr_listener *listener, const stru
 int llr_wait_open(struct llrph_engine *engine);
 
 /* embed.c */
-void llr_embedded_close(void *embedded);
+void llr_embedded_close(void *memory);
 
 /* recover.c */
 void llr_engine_recover(struct llrph_engine *engine);

@@ -90,12 +90,12 @@ static void print_entries(struct cursor *cursor, uint16_t kind, uint16_t owner, 
 /* A list of objects, one for each owner of that kind; label: what its text is called. */
 static void print_owners(struct cursor *cursor, uint16_t kind, uint32_t count, const char *label)
 {
-	for (uint16_t owner = 0; owner < count; owner++) {
-		struct llr_page_entry whose = {.kind = kind, .owner = owner};
+	for (uint32_t owner = 0; owner < count; owner++) {
+		struct llr_page_entry whose = {.kind = kind, .owner = (uint16_t)owner};
 
 		(void)fprintf(cursor->out, "%s{\"%s\": ", owner == 0 ? "" : ", ", label);
 		llr_text_put_json(cursor->out, llr_page_owner(cursor->page, &whose));
-		print_entries(cursor, kind, owner, ", ");
+		print_entries(cursor, kind, (uint16_t)owner, ", ");
 		(void)fputc('}', cursor->out);
 	}
 }

@@ -14,8 +14,13 @@
 
 #include <string.h>
 
-#define ANOMALY_ONE(name, counter, reason) +1U
-#define ANOMALY_COUNT                      (0U LLR_BOOK_ANOMALY_TABLE(ANOMALY_ONE))
+/* One byte for each kind: its size is their number. */
+struct anomaly_kinds {
+#define ANOMALY_BYTE(name, counter, reason) char name;
+	LLR_BOOK_ANOMALY_TABLE(ANOMALY_BYTE)
+#undef ANOMALY_BYTE
+};
+#define ANOMALY_COUNT ((unsigned int)sizeof(struct anomaly_kinds))
 
 /* The words: anomalies first, so that they have a name if there is no room for all. */
 enum {

@@ -77,13 +77,13 @@ typedef uint64_t *(*llr_book_counter_fn)(const char *name);
  * Takes memory for order_count_max live orders, 1..LLR_BOOK_ORDERS_MAX. counter may be NULL.
  * 0; -ENOMEM or what getrandom says, with error filled.
  */
-int llr_book_open(struct llr_book **book, uint32_t order_count_max, llr_book_counter_fn counter,
+int llr_book_open(struct llr_book **opened, uint32_t order_count_max, llr_book_counter_fn counter,
 		  struct llrph_error *error);
 void llr_book_close(struct llr_book *book);
 size_t llr_book_memory_size(const struct llr_book *book);
 
 /* Applies one message. Returns the anomalies as bits, 1 << enum llr_book_anomaly; 0: none. */
-unsigned int llr_book_apply(struct llr_book *book, const uint8_t *message, uint32_t size);
+unsigned int llr_book_apply(struct llr_book *book, const uint8_t *bytes, uint32_t size);
 /* Writes the record of a stock: LLR_BOOK_RECORD_SIZE bytes. */
 void llr_book_record(const struct llr_book *book, uint16_t locate, uint8_t *record);
 
@@ -92,7 +92,7 @@ const char *llr_book_reason(unsigned int anomalies);
 
 /* What was counted. Messages of a type are counted where their length is right. */
 uint64_t llr_book_type_count(const struct llr_book *book, enum llr_itch_type type);
-uint64_t llr_book_anomaly_count(const struct llr_book *book, enum llr_book_anomaly anomaly);
+uint64_t llr_book_anomaly_count(const struct llr_book *book, enum llr_book_anomaly kind);
 uint64_t llr_book_live_orders(const struct llr_book *book);
 uint64_t llr_book_live_orders_max(const struct llr_book *book);
 

@@ -54,10 +54,15 @@ enum llr_itch_type {
 #undef LLR_ITCH_ENUM
 };
 
-#define LLR_ITCH_ONE(name, letter, size) +1U
-#define LLR_ITCH_TYPE_COUNT              (0U LLR_ITCH_TABLE(LLR_ITCH_ONE))
+/* One byte for each type: its size is their number. */
+struct llr_itch_types {
+#define LLR_ITCH_BYTE(name, letter, size) char name;
+	LLR_ITCH_TABLE(LLR_ITCH_BYTE)
+#undef LLR_ITCH_BYTE
+};
+#define LLR_ITCH_TYPE_COUNT ((unsigned int)sizeof(struct llr_itch_types))
 
-#define LLR_ITCH_SIZE_MAX                50U /* I */
+#define LLR_ITCH_SIZE_MAX   50U /* I */
 
 enum llr_itch_verdict {
 	LLR_ITCH_ORDER,        /* A F E C X D U: all fields are set */

@@ -49,7 +49,8 @@ int llr_levels_open(struct llr_levels *levels, uint32_t levels_max)
 		.levels_fresh = 1,
 		.nodes_fresh = 1,
 	};
-	levels->sides = llr_memory_map(LLR_SIDE_COUNT * sizeof(*levels->sides), "book: sides");
+	levels->sides =
+		llr_memory_map((size_t)LLR_SIDE_COUNT * sizeof(*levels->sides), "book: sides");
 	levels->levels = llr_memory_map(((size_t)levels_max + 1) * sizeof(*levels->levels),
 					"book: price levels");
 	levels->nodes = llr_memory_map(((size_t)levels->nodes_max + 1) * sizeof(*levels->nodes),
@@ -63,7 +64,7 @@ int llr_levels_open(struct llr_levels *levels, uint32_t levels_max)
 void llr_levels_close(struct llr_levels *levels)
 {
 	if (levels->sides != NULL)
-		llr_memory_unmap(levels->sides, LLR_SIDE_COUNT * sizeof(*levels->sides));
+		llr_memory_unmap(levels->sides, (size_t)LLR_SIDE_COUNT * sizeof(*levels->sides));
 	if (levels->levels != NULL)
 		llr_memory_unmap(levels->levels,
 				 ((size_t)levels->levels_max + 1) * sizeof(*levels->levels));
@@ -75,7 +76,7 @@ void llr_levels_close(struct llr_levels *levels)
 
 size_t llr_levels_memory_size(const struct llr_levels *levels)
 {
-	return LLR_SIDE_COUNT * sizeof(*levels->sides) +
+	return (size_t)LLR_SIDE_COUNT * sizeof(*levels->sides) +
 	       ((size_t)levels->levels_max + 1) * sizeof(*levels->levels) +
 	       ((size_t)levels->nodes_max + 1) * sizeof(*levels->nodes);
 }

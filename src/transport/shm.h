@@ -53,22 +53,24 @@ bool llr_shm_last_reply(struct llr_transport *transport, struct llr_peer *peer,
 
 /* What a client wants; the server grants at most its own message_max. */
 struct llr_shm_wish {
-	uint32_t message_max; /* bytes of payload; 0: LLR_PAYLOAD_SIZE_DEFAULT */
-	bool hugepages;       /* demanded: refused where the server has none */
-	bool spin;            /* this client never parks: the server need not wake it */
+	const char *name;                        /* as in shm:NAME; borrowed during the call */
+	struct llr_transport_counters *counters; /* borrows, until close */
+	const struct llr_clock *clock;           /* borrows, until close */
+	uint64_t timeout_ns;                     /* how long set-up may block */
+	uint32_t message_max;                    /* bytes of payload; 0: LLR_PAYLOAD_SIZE_DEFAULT */
+	bool hugepages;                          /* demanded: refused where the server has none */
+	bool spin; /* this client never parks: the server need not wake it */
 };
 
 /*
- * The client's role: one lane, whose other end is *peer. Blocks up to timeout_ns (set-up).
- * name: as in shm:NAME. What the server granted bounds tx_reserve: -EMSGSIZE above.
+ * The client's role: one lane, whose other end is *peer. Blocks up to wish->timeout_ns. What the
+ * server granted bounds tx_reserve: -EMSGSIZE above.
  *
  * 0; -ECONNREFUSED nobody serves the name; -EACCES not this uid; -EBUSY no lane free; -ETIMEDOUT;
  * -EPROTO the server speaks another version; -EINVAL name; -ENOMEM, -EMFILE. error has the text,
  * the server's own where it refused.
  */
-int llr_shm_connect(struct llr_transport **transport, struct llr_peer **peer, const char *name,
-		    const struct llr_shm_wish *wish, uint64_t timeout_ns,
-		    struct llr_transport_counters *counters, const struct llr_clock *clock,
-		    struct llrph_error *error);
+int llr_shm_connect(struct llr_transport **transport, struct llr_peer **peer,
+		    const struct llr_shm_wish *wish, struct llrph_error *error);
 
 #endif

@@ -307,10 +307,8 @@ static void aim_rings(struct client *client, const struct llr_handover_answer *a
 	};
 }
 
-int llr_shm_connect(struct llr_transport **transport, struct llr_peer **peer, const char *name,
-		    const struct llr_shm_wish *wish, uint64_t timeout_ns,
-		    struct llr_transport_counters *counters, const struct llr_clock *clock,
-		    struct llrph_error *error)
+int llr_shm_connect(struct llr_transport **transport, struct llr_peer **peer,
+		    const struct llr_shm_wish *wish, struct llrph_error *error)
 {
 	struct llr_handover_hello hello = {
 		.magic = LLR_HANDOVER_MAGIC,
@@ -323,9 +321,9 @@ int llr_shm_connect(struct llr_transport **transport, struct llr_peer **peer, co
 	struct client *client;
 	int code;
 
-	LLR_ASSERT(counters != NULL);
-	code = llr_handover_connect(&handover, name, &hello, llr_clock_gettime_ns() + timeout_ns,
-				    error);
+	LLR_ASSERT(wish->counters != NULL);
+	code = llr_handover_connect(&handover, wish->name, &hello,
+				    llr_clock_gettime_ns() + wish->timeout_ns, error);
 	if (code != 0)
 		return code;
 	client = llr_memory_map(sizeof(*client), "shared-memory client");
@@ -341,17 +339,17 @@ int llr_shm_connect(struct llr_transport **transport, struct llr_peer **peer, co
 	llr_handover_close_fds(handover.fds, LLR_HANDOVER_FDS);
 	if (code != 0) {
 		client_close(&client->base);
-		return llr_error_set(error, code, "can't map the lane of shm:%s: %s", name,
+		return llr_error_set(error, code, "can't map the lane of shm:%s: %s", wish->name,
 				     strerror(-code));
 	}
 	aim_rings(client, &handover.answer);
 	client->server_spins = (handover.answer.flags & LLR_HANDOVER_SPIN) != 0;
-	client->news_ns = llr_clock_now(clock);
+	client->news_ns = llr_clock_now(wish->clock);
 	client->peer = (struct llr_peer){.link = client, .uid = handover.answer.uid};
-	(void)snprintf(client->uri, sizeof(client->uri), "shm:%s", name);
+	(void)snprintf(client->uri, sizeof(client->uri), "shm:%s", wish->name);
 	client->base = (struct llr_transport){
-		.ops = &connect_ops, .counters = counters, .uri = client->uri};
-	counters->accepted++;
+		.ops = &connect_ops, .counters = wish->counters, .uri = client->uri};
+	wish->counters->accepted++;
 	*transport = &client->base;
 	*peer = &client->peer;
 	return 0;

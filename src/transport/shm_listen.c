@@ -87,7 +87,7 @@ static unsigned int take(struct llr_shm *shm, struct llr_shm_lane *lane, uint64_
 	int code = 0;
 
 	/* Seldom enough to be cheap, often enough that it is not the room that ends a burst. */
-	if (llr_ring_room(&lane->replies) < lane->replies.capacity / 8 * 7)
+	if (llr_ring_room(&lane->replies) < (uint64_t)lane->replies.capacity / 8 * 7)
 		code = llr_ring_refresh(&lane->replies);
 	room = llr_ring_room(&lane->replies);
 	while (code == 0 && count < count_max && room >= lane->reply_need) {

@@ -262,6 +262,7 @@ int llr_tcp_listen(struct llr_transport **transport, const struct llr_tcp_setup 
 	if (code != 0)
 		return llr_socket_explain(error, name, code);
 
+	LLR_ASSERT(tcp != NULL);
 	event.data.ptr = &tcp->listen_fd;
 	if (epoll_ctl(tcp->epoll_fd, EPOLL_CTL_ADD, setup->fd, &event) != 0) {
 		code = -errno;

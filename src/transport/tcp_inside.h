@@ -188,7 +188,7 @@ struct llr_tcp_sizes {
 	uint32_t large_count;
 	bool listener;
 };
-int llr_tcp_create(struct llr_tcp **tcp, const struct llr_tcp_sizes *sizes);
+int llr_tcp_create(struct llr_tcp **created, const struct llr_tcp_sizes *sizes);
 void llr_tcp_destroy(struct llr_tcp *tcp);
 
 /* tcp_connection.c */

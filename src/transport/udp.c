@@ -148,6 +148,7 @@ int llr_udp_listen(struct llr_transport **transport, const struct llr_udp_setup 
 		code = create(&udp, setup->fd, false);
 	if (code != 0)
 		return llr_socket_explain(error, name, code);
+	LLR_ASSERT(udp != NULL);
 	code = llr_udp_local_init(udp, &uri.address);
 	if (code != 0) {
 		llr_memory_unmap(udp, MAPPING_SIZE);
@@ -207,6 +208,7 @@ int llr_udp_connect(struct llr_transport **transport, struct llr_peer **peer,
 		return llr_socket_explain(error, uri->text, code);
 	}
 
+	LLR_ASSERT(udp != NULL);
 	udp->uri = *uri;
 	udp->transport.counters = counters;
 	udp->clock = clock;

@@ -318,9 +318,14 @@ struct test_client {
 static inline int client_open(struct test_client *client, const char *name,
 			      const struct llr_shm_wish *wish)
 {
+	struct llr_shm_wish whole = *wish;
+
 	*client = (struct test_client){0};
-	return llr_shm_connect(&client->transport, &client->peer, name, wish, PATIENCE,
-			       &client->counters, &test_clock, &client->error);
+	whole.name = name;
+	whole.counters = &client->counters;
+	whole.clock = &test_clock;
+	whole.timeout_ns = PATIENCE;
+	return llr_shm_connect(&client->transport, &client->peer, &whole, &client->error);
 }
 
 static inline void client_close(struct test_client *client)

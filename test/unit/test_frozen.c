@@ -397,6 +397,18 @@ static void raw_broken(struct raw *raw)
 	raw_send(raw, bytes, lab_control(bytes, 77, 0, NULL, 0));
 }
 
+/* It waits in the socket's queue for longer than its budget: 504. */
+static void raw_ask_late(struct raw *raw, const struct lab_ask *ask)
+{
+	struct lab_ask late = *ask;
+	uint8_t frame[256];
+
+	late.budget_us = 1;
+	(void)send(raw->fd, frame, lab_frame(frame, &late), 0);
+	(void)usleep(100);
+	turns(2);
+}
+
 static void raw_datagrams(struct raw *raw, uint64_t nonce)
 {
 	static const uint8_t ext[16] = {1, 0, 255, 255};
@@ -443,15 +455,7 @@ static void raw_datagrams(struct raw *raw, uint64_t nonce)
 	while (never_count > 0) /* superseded */
 		assert_int_equal(llrph_deferred_reply(never[--never_count], 200, NULL, 0, 0), 0);
 	ask.sequence = 66;
-	ask.budget_us = 1;
-	{
-		uint8_t frame[256];
-
-		(void)send(raw->fd, frame, lab_frame(frame, &ask), 0);
-		(void)usleep(100); /* it waits in the socket's queue: 504 */
-		turns(2);
-	}
-	ask.budget_us = 0;
+	raw_ask_late(raw, &ask);
 	ask.sequence = 74;
 	ask.ext = ext;
 	ask.ext_size = sizeof(ext);
