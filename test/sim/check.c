@@ -4,9 +4,12 @@
  *
  * What an ended request says about executions (of a request that must not run twice):
  *
- *   200, a declared status, 410              it ran: exactly once
- *   404, 413, 429, 503, 504, "did not run"   never
- *   500, deadline, cancelled, "may have run" once or not at all
+ *   200, a declared status                        it ran: exactly once
+ *   404, 413, 429, 503, 504, "did not run"        never
+ *   500, 410, deadline, cancelled, "may have run" once or not at all
+ *
+ * (410 comes where any answer has been forgotten, a successor's 500 for what had not run among
+ * them.)
  */
 #include "check.h"
 
@@ -51,8 +54,8 @@ static struct bounds bounds_of_status(const struct sim_request *request)
 	switch (request->status) {
 	case LLRPH_STATUS_OK:
 	case LLRPH_STATUS_UNPROCESSABLE:
-	case LLRPH_STATUS_FORGOTTEN:
 		return (struct bounds){1, 1};
+	case LLRPH_STATUS_FORGOTTEN:
 	case LLRPH_STATUS_HANDLER_FAILED:
 		return (struct bounds){0, 1};
 	default:
