@@ -219,7 +219,7 @@ struct llrph_client {
 
 /* client.c */
 uint8_t *llr_call_buffer(struct llrph_client *client, const struct llr_call *call);
-/* The turn: what poll does, with a clock already read. */
+/* turn.c: what poll does */
 void llr_client_turn(struct llrph_client *client, struct llr_harvest *harvest);
 /* What one slot takes of reassembly_memory: so that each buffer is as aligned as the first. */
 static inline size_t llr_client_parts_size(const struct llrph_client *client)
@@ -236,15 +236,24 @@ static inline void llr_client_wants(struct llrph_client *client, uint64_t at_ns)
 }
 uint64_t llr_client_random(struct llrph_client *client);
 
-/* call.c: the end of a call. */
+/* call.c */
+void llr_call_free(struct llrph_client *client, struct llr_call *call);
+void llr_calls_return_lent(struct llrph_client *client);
+bool llr_call_is_sendable(unsigned int flags, uint64_t timeout_ns);
+/* The rest of commit, for a begun call whose route, size, tag, deadline and flags are set. */
+void llr_call_commit_hot(struct llrph_client *client, struct llr_call *call, uint64_t now_ns);
+
+/* ended.c */
+/* Takes the begun call off its link's room; true: there is one, to be sent or given back. */
+bool llr_begun_release(struct llrph_client *client);
+/* Commits a call whose session went between begin and commit. */
+void llr_commit_orphan(struct llrph_client *client, struct llr_call *call);
 /* With an error; the completion waits for a poll, or for llrph_call_sync. */
 void llr_call_end(struct llrph_client *client, struct llr_call *call, int error);
 /* With completion; its payload is copied where keep says so. */
 void llr_call_keep(struct llrph_client *client, struct llr_call *call,
 		   const struct llrph_completion *completion);
-void llr_call_free(struct llrph_client *client, struct llr_call *call);
 void llr_calls_deliver(struct llrph_client *client, struct llr_harvest *harvest);
-void llr_calls_return_lent(struct llrph_client *client);
 /* The free stack again, for the primary's window. */
 void llr_calls_restack(struct llrph_client *client);
 
@@ -252,23 +261,46 @@ void llr_calls_restack(struct llrph_client *client);
 void llr_leg_start(struct llrph_client *client, struct llr_call *call, struct llr_leg *leg,
 		   struct llr_link *link, uint64_t now_ns);
 void llr_leg_stop(struct llr_leg *leg);
-/* Takes a leg out of the flying ones: it is sent again when it is due and the window allows. */
-void llr_leg_ground(struct llr_leg *leg, uint64_t due_ns);
-/* Sends a copy, or goes on with one. The leg's timer is set in any case. */
-void llr_leg_send(struct llrph_client *client, struct llr_call *call, struct llr_leg *leg,
-		  uint64_t now_ns);
 /* Header and route of the whole request, around a payload that stands at frame + 48. */
 void llr_leg_encode(struct llrph_client *client, const struct llr_call *call,
 		    const struct llr_leg *leg, uint8_t *frame, uint64_t now_ns);
 /* What follows from a copy having left. */
 void llr_leg_sent(struct llrph_client *client, struct llr_call *call, struct llr_leg *leg,
 		  uint64_t now_ns);
+void llr_link_flush(struct llr_link *link);
+/* Something left: the peer is expected to be heard. */
+void llr_link_said(struct llrph_client *client, struct llr_link *link, uint64_t now_ns);
+uint64_t llr_client_timestamp(const struct llrph_client *client, uint64_t now_ns);
+/* Microseconds until the deadline; 0 would mean no limit. */
+uint32_t llr_call_budget_us(const struct llr_call *call, uint64_t now_ns);
+uint16_t llr_leg_flags(const struct llr_call *call, const struct llr_leg *leg);
+/* Something of the leg is on its way. */
+void llr_leg_note_left(struct llrph_client *client, struct llr_leg *leg, uint64_t now_ns);
+
+/* resend.c */
+/* Takes a leg out of the flying ones: it is sent again when it is due and the window allows. */
+void llr_leg_ground(struct llr_leg *leg, uint64_t due_ns);
+/* Sends a copy, or goes on with one. The leg's timer is set in any case. */
+void llr_leg_send(struct llrph_client *client, struct llr_call *call, struct llr_leg *leg,
+		  uint64_t now_ns);
 /* A frame without payload: HELLO, HEARTBEAT, CANCEL, BYE. 0; -EAGAIN; -ECONNRESET. */
 int llr_link_send(struct llrph_client *client, struct llr_link *link, uint8_t type,
 		  uint64_t sequence, uint64_t now_ns);
 /* Ends all legs, and asks their servers not to run them. */
 void llr_call_cancel_legs(struct llrph_client *client, struct llr_call *call, uint64_t now_ns);
-void llr_link_flush(struct llr_link *link);
+
+/* reply.c */
+/* 401: it is settled when there is a new session; see session.c. */
+void llr_reply_refused(struct llrph_client *client, struct llr_link *link, struct llr_leg *leg,
+		       uint64_t now_ns);
+/* 429 and 503: true if they are not for the caller. */
+bool llr_reply_is_put_off(struct llrph_client *client, struct llr_call *call, struct llr_leg *leg,
+			  const struct llr_frame *frame, uint64_t now_ns);
+/* A part of a reply: true if the reply is whole, frame then holds all of it. */
+bool llr_reply_part(struct llrph_client *client, struct llr_call *call, struct llr_leg *leg,
+		    struct llr_frame *frame, uint64_t now_ns);
+/* Moves the payload of a whole reply to where completions want it. */
+void llr_reply_align(struct llr_frame *frame);
 
 /* receive.c */
 void llr_link_receive(struct llrph_client *client, struct llr_link *link,

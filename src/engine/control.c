@@ -251,3 +251,14 @@ bool llr_llrp_stranger(struct llr_request *request)
 	llr_llrp_refuse(request, LLRPH_STATUS_NO_SESSION, NULL);
 	return false;
 }
+
+void llr_llrp_closed(struct llr_listener *listener, struct llr_peer *peer)
+{
+	struct llr_stream_state *state = llr_stream_of(listener, peer);
+
+	if (state != NULL)
+		memset(state, 0, sizeof(*state));
+	if (peer->session != NULL)
+		llr_session_end(listener->engine, peer->session);
+	LLR_ASSERT(peer->session == NULL);
+}

@@ -12,6 +12,14 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 
+void *llrph_call_room(struct llrph_call *call, uint32_t size)
+{
+	struct llr_request *request = (struct llr_request *)(void *)call;
+
+	LLR_ASSERT(call != NULL);
+	return request->listener->framing->room(request, size);
+}
+
 /* Statuses that any handler may return; others must be declared by its method. */
 static bool status_is_common(int status)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a handler may call: room for its reply, a reason, a part of a longer answer.
+ * What a handler may call besides asking for room (dispatch.c): a reason, a part of a longer answer.
  *
  * Thread: the worker's. Owns: nothing; rooms are the transport's.
  */
@@ -16,14 +16,6 @@ static struct llr_request *request_of(struct llrph_call *call)
 	return (struct llr_request *)(void *)call;
 }
 _Static_assert(offsetof(struct llr_request, call) == 0, "request_of");
-
-void *llrph_call_room(struct llrph_call *call, uint32_t size)
-{
-	struct llr_request *request = request_of(call);
-
-	LLR_ASSERT(call != NULL);
-	return request->listener->framing->room(request, size);
-}
 
 int llrph_call_reason(struct llrph_call *call, int status, const char *text)
 {

@@ -221,6 +221,8 @@ void llr_session_end(struct llrph_engine *engine, struct llr_session *session);
 struct llr_sessions *llr_sessions_of(struct llrph_engine *engine,
 				     const struct llr_session *session);
 
+/* The peer's connection has ended: so has its session. */
+void llr_llrp_closed(struct llr_listener *listener, struct llr_peer *peer);
 /* A request without a session: 401, or a sessionless one that may run (true). */
 bool llr_llrp_stranger(struct llr_request *request);
 

@@ -177,22 +177,11 @@ static bool llrp_session(struct llr_request *request)
 	return true;
 }
 
-static void llrp_closed(struct llr_listener *listener, struct llr_peer *peer)
-{
-	struct llr_stream_state *state = llr_stream_of(listener, peer);
-
-	if (state != NULL)
-		memset(state, 0, sizeof(*state));
-	if (peer->session != NULL)
-		llr_session_end(listener->engine, peer->session);
-	LLR_ASSERT(peer->session == NULL);
-}
-
 const struct llr_framing llr_framing_llrp = {
 	.next = llrp_next,
 	.session = llrp_session,
 	.refuse = llr_llrp_refuse,
 	.room = llr_llrp_room,
 	.reply = llr_llrp_reply,
-	.closed = llrp_closed,
+	.closed = llr_llrp_closed,
 };

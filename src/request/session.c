@@ -365,3 +365,11 @@ uint32_t llr_sessions_recover(struct llr_sessions *sessions, const struct llr_se
 	}
 	return sessions->open_count;
 }
+
+bool llr_slot_is_newest(const struct llr_session *session, uint64_t sequence)
+{
+	if (session->floors != NULL)
+		return session->floors[sequence & (session->window - 1)] ==
+		       (sequence == UINT64_MAX ? sequence : sequence + 1);
+	return llr_session_slot(session, sequence)->sequence == sequence;
+}

@@ -122,11 +122,3 @@ void llr_slot_settle(const struct llr_session *session, uint64_t sequence,
 	stored();
 	slot->state = LLR_SLOT_DONE;
 }
-
-bool llr_slot_is_newest(const struct llr_session *session, uint64_t sequence)
-{
-	if (session->floors != NULL)
-		return *floor_of(session, sequence) ==
-		       (sequence == UINT64_MAX ? sequence : sequence + 1);
-	return llr_session_slot(session, sequence)->sequence == sequence;
-}

@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Shared memory, the client's role: one lane, whose requests are built and whose replies are read
- * in place.
+ * Shared memory, the client's role: how it comes by its lane, sleeps, and lets go of it. The
+ * request path is in shm_client.c.
  *
- * Thread: the client's. Owns: its mappings of the lane, the connection and the bell. While both
- * sides spin nothing in here makes a syscall, but a look at the connection after 10 ms without a
- * reply: its end is the server's.
+ * Thread: the client's. Owns: its mappings of the lane, the connection and the bell.
  */
 #include "transport/shm.h"
 
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/runtime.h"
 #include "transport/handover.h"
-#include "transport/lane.h"
+#include "transport/shm_client.h"
 
 #include <stdio.h>
 #include <sys/mman.h>
@@ -21,190 +18,16 @@
 #include <unistd.h>
 
 #define PAGE_SIZE 4096U
-#define LOOK_NS   10000000U /* without news: is the server still there? */
-#define WAKES_MAX 64        /* bytes taken off the connection in one look */
-
-struct client {
-	struct llr_transport base;
-	struct llr_ring_writer requests;
-	struct llr_ring_reader replies;
-	_Atomic uint32_t *parked;                  /* borrows; in the request memfd */
-	const struct llr_lane_worker_page *worker; /* owns; a mapping */
-	uint64_t news_ns;                          /* the last reply, or look */
-	uint32_t woken;                            /* the worker's park that it was woken from */
-	int connection;                            /* owns */
-	int bell;                                  /* owns */
-	bool server_spins;
-	bool is_room_open;
-	bool dirty;     /* committed to since the last flush */
-	bool is_over;   /* the connection has ended: what is in the ring, then CLOSED */
-	bool is_broken; /* the server's ring makes no sense: it is not looked at any more */
-	bool is_told;   /* CLOSED was given out */
-	struct llr_lane_memory request; /* owns */
-	struct llr_lane_memory reply;   /* owns */
-	struct llr_peer peer;
-	char uri[8 + LLR_NAME_SIZE_MAX];
-};
-
-static struct client *from_transport(struct llr_transport *transport)
-{
-	return (struct client *)(void *)transport;
-}
-
-/* Takes wake-ups off the connection and sees whether it has ended. */
-static void look(struct client *client)
-{
-	uint8_t wake;
-
-	for (int i = 0; i < WAKES_MAX; i++) {
-		ssize_t received = recv(client->connection, &wake, sizeof(wake), MSG_DONTWAIT);
-
-		if (received > 0 || (received < 0 && errno == EINTR))
-			continue;
-		/* Short of memory, the kernel has not said that the server is gone. */
-		if (received == 0 || (errno != EAGAIN && errno != ENOMEM && errno != ENOBUFS))
-			client->is_over = true;
-		return;
-	}
-}
-
-static void break_off(struct client *client)
-{
-	client->base.counters->rx_broken++;
-	client->is_over = true;
-	client->is_broken = true;
-}
-
-static unsigned int client_rx_burst(struct llr_transport *transport, uint64_t now_ns,
-				    struct llr_span *spans, unsigned int count_max)
-{
-	struct client *client = from_transport(transport);
-	unsigned int count = 0;
-	bool was_over = client->is_over; /* before the ring was read: nothing comes after */
-
-	while (count < count_max && !client->is_broken) {
-		const uint8_t *frame;
-		uint32_t size;
-		int found = llr_ring_peek(&client->replies, &frame, &size);
-
-		if (__builtin_expect(found < 0, 0))
-			break_off(client);
-		if (found <= 0)
-			break;
-		llr_ring_advance(&client->replies, size);
-		spans[count++] = (struct llr_span){
-			.peer = &client->peer,
-			.bytes = (uint8_t *)(uintptr_t)frame, /* read-only, as shm.h says */
-			.received_ns = now_ns,
-			.size = size,
-		};
-		client->base.counters->rx_bytes += size;
-	}
-	if (count > 0) {
-		client->news_ns = now_ns;
-		client->base.counters->rx_spans += count;
-		return count;
-	}
-	if (__builtin_expect(was_over, 0) && !client->is_told) {
-		client->is_told = true;
-		client->base.counters->closed++;
-		spans[0] = (struct llr_span){.peer = &client->peer, .flags = LLR_SPAN_CLOSED};
-		return 1;
-	}
-	if (__builtin_expect(now_ns - client->news_ns >= LOOK_NS, 0) && !client->is_over) {
-		client->news_ns = now_ns;
-		look(client);
-	}
-	return 0;
-}
-
-static void client_rx_release(struct llr_transport *transport, struct llr_span *spans,
-			      unsigned int count)
-{
-	struct client *client = from_transport(transport);
-
-	(void)spans;
-	(void)count;
-	llr_ring_release(&client->replies);
-}
-
-static int client_tx_reserve(struct llr_transport *transport, struct llr_peer *peer, uint32_t size,
-			     struct llr_room *room)
-{
-	struct client *client = from_transport(transport);
-	int code;
-
-	LLR_ASSERT_HOT(peer == &client->peer);
-	LLR_ASSERT_HOT(!client->is_room_open);
-	LLR_ASSERT_HOT(size >= LLR_LANE_FRAME_MIN);
-	if (__builtin_expect(client->is_over, 0))
-		return -ECONNRESET;
-	code = llr_ring_reserve(&client->requests, size, &room->bytes);
-	if (__builtin_expect(code == -EPROTO, 0)) {
-		break_off(client);
-		return -ECONNRESET;
-	}
-	if (code == -EAGAIN)
-		client->base.counters->tx_deferred++;
-	if (code != 0)
-		return code;
-	room->size = size;
-	room->handle = 0;
-	room->peer = peer;
-	client->is_room_open = true;
-	return 0;
-}
-
-static void client_tx_commit(struct llr_transport *transport, struct llr_room *room, uint32_t size)
-{
-	struct client *client = from_transport(transport);
-
-	LLR_ASSERT_HOT(client->is_room_open);
-	LLR_ASSERT_HOT(size <= room->size);
-	client->is_room_open = false;
-	llr_ring_commit(&client->requests, size);
-	client->base.counters->tx_spans++;
-	client->base.counters->tx_bytes += size;
-	client->dirty = true;
-}
-
-static void client_tx_abort(struct llr_transport *transport, struct llr_room *room)
-{
-	struct client *client = from_transport(transport);
-
-	(void)room;
-	LLR_ASSERT_HOT(client->is_room_open);
-	client->is_room_open = false;
-}
-
-static void client_tx_flush(struct llr_transport *transport)
-{
-	static const uint64_t once = 1;
-	struct client *client = from_transport(transport);
-	ssize_t size;
-
-	LLR_ASSERT_HOT(!client->is_room_open);
-	if (client->server_spins || !client->dirty)
-		return;
-	client->dirty = false;
-	/* Partner: the fence in llr_lane_park of the worker. Requests before the look. */
-	atomic_thread_fence(memory_order_seq_cst);
-	if (!llr_lane_must_wake(&client->worker->parked, &client->woken))
-		return;
-	do
-		size = write(client->bell, &once, sizeof(once));
-	while (size < 0 && errno == EINTR);
-	LLR_ASSERT(size == (ssize_t)sizeof(once) || errno == EAGAIN);
-}
+#define WAKES_MAX 64
 
 static int client_wait_fd(struct llr_transport *transport)
 {
-	return from_transport(transport)->connection;
+	return llr_shm_client_of(transport)->connection;
 }
 
 static bool client_wait_prepare(struct llr_transport *transport)
 {
-	struct client *client = from_transport(transport);
+	struct llr_shm_client *client = llr_shm_client_of(transport);
 	const uint8_t *frame;
 	uint32_t size;
 
@@ -216,16 +39,16 @@ static bool client_wait_prepare(struct llr_transport *transport)
 
 static void client_wait_done(struct llr_transport *transport)
 {
-	struct client *client = from_transport(transport);
+	struct llr_shm_client *client = llr_shm_client_of(transport);
 
 	llr_lane_unpark(client->parked);
 	if (!client->is_over)
-		look(client);
+		llr_shm_client_look(client);
 }
 
 static void client_drop(struct llr_transport *transport, struct llr_peer *peer)
 {
-	struct client *client = from_transport(transport);
+	struct llr_shm_client *client = llr_shm_client_of(transport);
 
 	LLR_ASSERT(peer == &client->peer);
 	(void)shutdown(client->connection, SHUT_RDWR);
@@ -234,7 +57,7 @@ static void client_drop(struct llr_transport *transport, struct llr_peer *peer)
 
 static void client_close(struct llr_transport *transport)
 {
-	struct client *client = from_transport(transport);
+	struct llr_shm_client *client = llr_shm_client_of(transport);
 
 	llr_lane_unmap(&client->request);
 	llr_lane_unmap(&client->reply);
@@ -248,12 +71,12 @@ static void client_close(struct llr_transport *transport)
 static const struct llr_transport_ops connect_ops = {
 	.scheme = "shm",
 	.traits = LLR_TRAIT_CONNECTED | LLR_TRAIT_NO_CRC,
-	.rx_burst = client_rx_burst,
-	.rx_release = client_rx_release,
-	.tx_reserve = client_tx_reserve,
-	.tx_commit = client_tx_commit,
-	.tx_abort = client_tx_abort,
-	.tx_flush = client_tx_flush,
+	.rx_burst = llr_shm_client_rx_burst,
+	.rx_release = llr_shm_client_rx_release,
+	.tx_reserve = llr_shm_client_tx_reserve,
+	.tx_commit = llr_shm_client_tx_commit,
+	.tx_abort = llr_shm_client_tx_abort,
+	.tx_flush = llr_shm_client_tx_flush,
 	.wait_fd = client_wait_fd,
 	.wait_prepare = client_wait_prepare,
 	.wait_done = client_wait_done,
@@ -262,7 +85,7 @@ static const struct llr_transport_ops connect_ops = {
 };
 
 /* Maps what was handed over. 0 or a negative errno code; close undoes all. */
-static int map_lane(struct client *client, const struct llr_handover *handover)
+static int map_lane(struct llr_shm_client *client, const struct llr_handover *handover)
 {
 	const struct llr_lane_shape *shape = &handover->answer.shape;
 	void *page;
@@ -281,7 +104,7 @@ static int map_lane(struct client *client, const struct llr_handover *handover)
 	return 0;
 }
 
-static void aim_rings(struct client *client, const struct llr_handover_answer *answer)
+static void aim_rings(struct llr_shm_client *client, const struct llr_handover_answer *answer)
 {
 	struct llr_lane_client_page *own = (void *)client->request.page;
 	const struct llr_lane_server_page *other = (void *)client->reply.page;
@@ -318,7 +141,7 @@ int llr_shm_connect(struct llr_transport **transport, struct llr_peer **peer,
 			 (wish->spin ? LLR_HANDOVER_SPIN : 0),
 	};
 	struct llr_handover handover;
-	struct client *client;
+	struct llr_shm_client *client;
 	int code;
 
 	LLR_ASSERT(wish->counters != NULL);
