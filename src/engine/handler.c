@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a handler may call besides asking for room (dispatch.c): a reason, a part of a longer answer.
+ * What a handler may call besides asking for room (dispatch.c): a reason, a part of a longer
+ * answer.
  *
  * Thread: the worker's. Owns: nothing; rooms are the transport's.
  */
