@@ -72,13 +72,15 @@ static void size_buffer(int fd, int forced, int plain)
 }
 
 /* 0 or -errno. */
-static int set_options(int fd, sa_family_t family)
+static int set_options(int fd, sa_family_t family, bool connected)
 {
 	int probe_ipv4 = IP_PMTUDISC_DO;
 	int probe_ipv6 = IPV6_PMTUDISC_DO;
 	int on = 1;
 
-	if (setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on)) != 0)
+	/* A client reads its replies at once, or sleeps: no stamp would tell it more than its
+	 * clock. */
+	if (!connected && setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on)) != 0)
 		return -errno;
 	if (family == AF_INET &&
 	    setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &probe_ipv4, sizeof(probe_ipv4)) != 0)
@@ -105,7 +107,7 @@ static int create(struct llr_udp **created, int fd, bool connected)
 
 	if (family < 0)
 		return family;
-	code = set_options(fd, (sa_family_t)family);
+	code = set_options(fd, (sa_family_t)family, connected);
 	if (code != 0)
 		return code;
 	if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_size, &size) != 0)

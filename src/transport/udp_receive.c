@@ -44,6 +44,21 @@ static void arm_header(struct llr_udp *udp, unsigned int index)
 	header->msg_controllen = sizeof(udp->receive.control[index]);
 }
 
+/*
+ * One datagram from the peer that the socket is connected to: there is no sender to be told, and
+ * nobody asks when it came, so that the cheapest call will do.
+ */
+static ssize_t receive_connected(struct llr_udp_receive *receive, int fd)
+{
+	struct msghdr *header = &receive->headers[0].msg_hdr;
+	ssize_t size = recv(fd, receive->vectors[0].iov_base, LLR_UDP_BUFFER_SIZE,
+			    MSG_DONTWAIT | MSG_TRUNC);
+
+	header->msg_controllen = 0;
+	header->msg_flags = size > (ssize_t)LLR_UDP_BUFFER_SIZE ? MSG_TRUNC : 0;
+	return size;
+}
+
 /* Datagrams received; 0: none. An interrupted call counts as none: the next turn asks again. */
 static unsigned int receive_some(struct llr_udp *udp, unsigned int count_max)
 {
@@ -58,7 +73,9 @@ static unsigned int receive_some(struct llr_udp *udp, unsigned int count_max)
 		ssize_t size;
 
 		arm_header(udp, 0);
-		size = recvmsg(udp->fd, &receive->headers[0].msg_hdr, MSG_DONTWAIT);
+		size = udp->connected
+			       ? receive_connected(receive, udp->fd)
+			       : recvmsg(udp->fd, &receive->headers[0].msg_hdr, MSG_DONTWAIT);
 		receive->headers[0].msg_len = (unsigned int)size;
 		count = size < 0 ? -1 : 1;
 	}
