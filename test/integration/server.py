@@ -52,6 +52,7 @@ class Server:
     """`llrph serve` with these words after it. listens: how many ready lines to wait for."""
 
     def __init__(self, *words, listens):
+        self.command = command()
         self.folder = tempfile.mkdtemp(prefix="llrph-test-")
         self.words = [word.replace("{folder}", self.folder) for word in words]
         if any("slow.so" in word for word in self.words):
@@ -63,7 +64,7 @@ class Server:
         self.ready = threading.Event()
         self.listens = listens
         self.process = subprocess.Popen(
-            [command(), "serve", "--name", self.name, *self.words], env=self.environment, text=True,
+            [self.command, "serve", "--name", self.name, *self.words], env=self.environment, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -86,7 +87,7 @@ class Server:
         return address_of([uri for uri in self.uris if uri.startswith(scheme)][index])
 
     def stats(self):
-        return subprocess.run([command(), "stats", self.name, "--json"], env=self.environment, text=True,
+        return subprocess.run([self.command, "stats", self.name, "--json"], env=self.environment, text=True,
                               capture_output=True, check=True, timeout=30).stdout
 
     def counters(self):
