@@ -74,11 +74,17 @@ static unsigned int session_kind(const struct llr_request *request)
 	return request->listener->streams != NULL ? LLR_SESSION_STREAM : LLR_SESSION_LANE;
 }
 
-/* Each datagram session must find room for at least one credit in the sockets' queues. */
-static bool queue_has_room(const struct llr_request *request)
+/*
+ * Datagram sessions share their table with lanes, but not their number; and each must find room for
+ * at least one credit in the sockets' queues.
+ */
+static bool datagrams_have_room(const struct llr_request *request)
 {
-	return request->listener->queue_capacity == 0 ||
-	       request->engine->sessions.datagram_count < request->listener->queue_capacity;
+	uint32_t count = request->engine->sessions.datagram_count;
+
+	if (count >= request->engine->options.sessions_max)
+		return false;
+	return request->listener->queue_capacity == 0 || count < request->listener->queue_capacity;
 }
 
 static struct llr_session *session_open(struct llr_request *request, const struct llr_hello *hello)
@@ -100,7 +106,7 @@ static struct llr_session *session_open(struct llr_request *request, const struc
 	};
 	struct llr_session *session;
 
-	if (engine->stopping || !queue_has_room(request))
+	if (engine->stopping || (kind == LLR_SESSION_DATAGRAM && !datagrams_have_room(request)))
 		return NULL;
 	session = llr_sessions_open(
 		kind == LLR_SESSION_STREAM ? &engine->streams : &engine->sessions, &wish);
