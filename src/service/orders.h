@@ -6,9 +6,8 @@
  * References come from outside, perhaps from somebody who would like all of them in one place:
  * they are mixed with a random key, so that nobody outside can tell which collide. A feed counts
  * its references up, so that those of one moment are near each other: blocks of 8 are mixed, and
- * stay together in two cache lines (on a day's feed that halved the time of a message). A run of
- * taken slots is so up to 8 times as long as without blocks: some dozens, as the table is half
- * empty.
+ * stay together in two cache lines. A run of taken slots is so up to 8 times as long as without
+ * blocks: some dozens, as the table is half empty.
  *
  * Thread: the owner's. Owns: the table, taken at open. Invariants: slots_mask + 1 is a power of
  * two and at least twice count_max; between an order and its home slot no slot is empty; count is
