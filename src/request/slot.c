@@ -79,20 +79,11 @@ void llr_slot_begin(const struct llr_session *session, uint64_t sequence, uint32
 
 void llr_slot_reopen(const struct llr_session *session, uint64_t sequence)
 {
-	struct llr_slot *slot;
-
-	if (session->floors != NULL) {
+	llr_slot_begin(session, sequence, 0, 0);
+	if (session->floors != NULL)
 		*floor_of(session, sequence) = sequence;
-		return;
-	}
-	slot = llr_session_slot(session, sequence);
-	LLR_ASSERT_HOT(slot->state == LLR_SLOT_EMPTY || sequence >= slot->sequence);
-	slot->state = LLR_SLOT_RUNNING;
-	stored();
-	slot->sequence = sequence;
-	slot->flags = 0;
-	stored();
-	slot->state = LLR_SLOT_OPEN;
+	else
+		llr_session_slot(session, sequence)->state = LLR_SLOT_OPEN;
 }
 
 void llr_slot_settle(const struct llr_session *session, uint64_t sequence,
@@ -104,8 +95,8 @@ void llr_slot_settle(const struct llr_session *session, uint64_t sequence,
 		return;
 	slot = llr_session_slot(session, sequence);
 	LLR_ASSERT_HOT(slot->sequence == sequence);
-	slot->state =
-		LLR_SLOT_RUNNING; /* it may be DONE: an answer that found no room comes again */
+	/* It may be DONE: an answer that found no room comes again. */
+	slot->state = LLR_SLOT_RUNNING;
 	stored();
 	slot->status = answer->status;
 	slot->service_ns = answer->service_ns;
