@@ -31,7 +31,7 @@ struct llrph_engine_options {
 	const char *shm_uids; /* "0,1000": who may attach besides the own uid; NULL: mode alone */
 	const char *allow;    /* "10.0.0.0/8,::1/128": who may talk on udp and tcp; NULL: all */
 	uint32_t hugepages;   /* 1: demand hugepages for lanes */
-	uint32_t park;        /* 1: llrph_engine_wait() may sleep at once; 0: spins 35 µs first */
+	uint32_t park;        /* not read yet: llrph_engine_wait() sleeps at once */
 };
 
 /**

@@ -46,8 +46,6 @@ int llr_engine_attach(struct llrph_engine *engine, struct llr_transport *transpo
  * a dead worker (RUNNING slots are answered 500), then freezes memory.
  */
 int llr_engine_start(struct llrph_engine *engine, struct llrph_error *error);
-/* Another descriptor that ends llrph_engine_wait() when it is readable; after start. */
-int llr_wait_add(struct llrph_engine *engine, int fd);
 /* Bytes that the nth registered service says it took; 0: it does not say. */
 size_t llr_engine_service_size(const struct llrph_engine *engine, unsigned int index);
 /* Requests that are deferred, for draining. */

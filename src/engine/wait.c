@@ -30,13 +30,6 @@ int llr_wait_open(struct llrph_engine *engine)
 	return 0;
 }
 
-int llr_wait_add(struct llrph_engine *engine, int fd)
-{
-	struct epoll_event event = {.events = EPOLLIN, .data.u32 = UINT32_MAX};
-
-	return epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
-}
-
 /* Arms all wake-ups. False: something is there already. */
 static bool prepare(struct llrph_engine *engine)
 {
@@ -53,7 +46,7 @@ static bool prepare(struct llrph_engine *engine)
 
 int llrph_engine_wait(struct llrph_engine *engine, uint64_t timeout_ns)
 {
-	struct epoll_event events[LLR_LISTENERS_MAX + 1];
+	struct epoll_event events[LLR_LISTENERS_MAX];
 	uint64_t timeout_ms = (timeout_ns + NS_PER_MS - 1) / NS_PER_MS;
 	int ready = 0;
 
@@ -62,8 +55,7 @@ int llrph_engine_wait(struct llrph_engine *engine, uint64_t timeout_ns)
 		timeout_ms = INT32_MAX;
 	if (prepare(engine)) {
 		engine->counters->sleeps++;
-		ready = epoll_wait(engine->epoll_fd, events, LLR_LISTENERS_MAX + 1,
-				   (int)timeout_ms);
+		ready = epoll_wait(engine->epoll_fd, events, LLR_LISTENERS_MAX, (int)timeout_ms);
 	}
 	for (unsigned int i = 0; i < engine->listener_count; i++) {
 		struct llr_listener *listener = &engine->listeners[i];
